@@ -1,1 +1,3 @@
+//! The waysteer agent: learns the mesh, compiles it into BPF maps, attaches the kernel programs.
 
+pub mod model;

@@ -1,0 +1,36 @@
+//! What the mesh is, as values: no I/O, no clock, no randomness.
+//!
+//! Sources parse foreign input into these types once; `compile` turns them into map entries.
+
+mod delta;
+mod name;
+mod policy;
+mod service;
+mod workload;
+
+pub use delta::{Delta, Rejection};
+pub use name::{NamespacedName, NetworkAddress, NetworkCidr, Uid};
+pub use policy::{Policy, PolicyScope};
+pub use service::{
+    HealthPolicy, IpFamilies, LoadBalancer, LoadBalancerMode, RoutingPreference, Service,
+    Visibility, WeightedWaypoint,
+};
+pub use workload::{
+    ApplicationProtocol, GatewayAddress, GatewayDestination, HealthStatus, Locality, NetworkMode,
+    TunnelProtocol, Workload,
+};
+
+use std::collections::BTreeMap;
+
+/// The last good state of the mesh.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mesh {
+    pub workloads: BTreeMap<Uid, Workload>,
+    pub services: BTreeMap<NamespacedName, Service>,
+    pub policies: BTreeMap<NamespacedName, Policy>,
+    /// Entries the source could not accept and for which there is no last good version, by kind
+    /// and name. Flows to their addresses are steered, never bypassed.
+    pub rejected: BTreeMap<String, Rejection>,
+    /// Whether the source has delivered everything it has at least once.
+    pub complete: bool,
+}

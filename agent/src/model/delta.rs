@@ -1,0 +1,67 @@
+//! What a source says has changed.
+
+use std::net::IpAddr;
+
+use super::{Mesh, NamespacedName, Policy, Service, Uid, Workload};
+
+/// A batch of changes; applied as one step.
+#[derive(Debug, Clone, Default)]
+pub struct Delta {
+    pub workloads: Vec<Workload>,
+    pub removed_workloads: Vec<Uid>,
+    pub services: Vec<Service>,
+    pub removed_services: Vec<NamespacedName>,
+    pub policies: Vec<Policy>,
+    pub removed_policies: Vec<NamespacedName>,
+    /// Every entry that is currently rejected and has no last good version. Replaces the list of
+    /// the batch before.
+    pub rejected: Vec<Rejection>,
+    /// With this batch the source has delivered everything it has.
+    pub complete: bool,
+}
+
+/// An entry that the source could not accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Kind and name, e.g. `service default/web`.
+    pub entry: String,
+    /// What is wrong, with file, line and field.
+    pub error: String,
+    /// The addresses of the entry that could be read.
+    pub addresses: Vec<IpAddr>,
+    /// Whether `addresses` may lack some: then no unknown destination is bypassed either.
+    pub addresses_unknown: bool,
+}
+
+impl Mesh {
+    /// Applies a batch.
+    pub fn apply(&mut self, delta: Delta) {
+        let Delta {
+            workloads,
+            removed_workloads,
+            services,
+            removed_services,
+            policies,
+            removed_policies,
+            rejected,
+            complete,
+        } = delta;
+        for uid in removed_workloads {
+            self.workloads.remove(&uid);
+        }
+        for name in removed_services {
+            self.services.remove(&name);
+        }
+        for name in removed_policies {
+            self.policies.remove(&name);
+        }
+        self.workloads
+            .extend(workloads.into_iter().map(|w| (w.uid.clone(), w)));
+        self.services
+            .extend(services.into_iter().map(|s| (s.hostname.clone(), s)));
+        self.policies
+            .extend(policies.into_iter().map(|p| (p.name.clone(), p)));
+        self.rejected = rejected.into_iter().map(|r| (r.entry.clone(), r)).collect();
+        self.complete |= complete;
+    }
+}
