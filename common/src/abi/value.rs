@@ -1,0 +1,150 @@
+//! Map values.
+
+use zerocopy::network_endian::{U16, U32, U64};
+
+use super::{flag, wire};
+use crate::addr::Address;
+
+wire! {
+    /// Value of `WORKLOADS`.
+    pub struct WorkloadValue {
+        pub id: U64,
+        /// Id of the workload's waypoint; meaningful with [`WorkloadValue::WAYPOINT`].
+        pub waypoint: U64,
+        pub flags: U32,
+        pub padding: [u8; 4],
+    }
+}
+
+impl WorkloadValue {
+    flag!(/** Reached by HBONE; plain TCP without it. */ HBONE = 0);
+    flag!(/** Runs on this node. */ LOCAL = 1);
+    flag!(/** Is an enrolled pod of this agent. */ ENROLLED = 2);
+    flag!(/** Some policy applies, or may apply, to it. */ POLICY = 3);
+    flag!(WAYPOINT = 4);
+    flag!(/** The waypoint's endpoints depend on the source's locality group. */ WAYPOINT_GROUPED = 5);
+    flag!(/** Its own listener expects something in front of the application's bytes. */ TUNNELLED = 6);
+    flag!(/** The source's entry was rejected: never bypassed. */ INVALID = 7);
+}
+
+wire! {
+    /// Value of `SERVICES` and `SERVICE_CIDRS`.
+    pub struct ServiceValue {
+        pub id: U64,
+        /// Id of the waypoint set; meaningful with [`ServiceValue::WAYPOINT`].
+        pub waypoint: U64,
+        pub flags: U32,
+        pub padding: [u8; 4],
+    }
+}
+
+impl ServiceValue {
+    flag!(WAYPOINT = 0);
+    flag!(/** The waypoint's endpoints depend on the source's locality group. */ WAYPOINT_GROUPED = 1);
+    flag!(/** Load balancing mode PASSTHROUGH. */ PASSTHROUGH = 2);
+    flag!(/** The ports' endpoints depend on the source's locality group. */ GROUPED = 3);
+    flag!(/** Some namespaces have an entry of their own for this address. */ NAMESPACED = 4);
+    flag!(/** Nothing is visible here to clients of other namespaces. */ HIDDEN = 5);
+    flag!(/** The source's entry was rejected, or says what this version does not know. */ INVALID = 6);
+}
+
+wire! {
+    /// Value of `SERVICE_PORTS`, and of `WAYPOINTS`: a set of endpoints.
+    pub struct EndpointSetValue {
+        pub set: U64,
+        pub generation: U32,
+        /// Number of endpoints, keyed 0 to `count - 1`.
+        pub count: U32,
+        pub flags: U32,
+        pub padding: [u8; 4],
+    }
+}
+
+impl EndpointSetValue {
+    flag!(/** Every endpoint is plain TCP on our network. */ ALL_PLAIN = 0);
+}
+
+wire! {
+    /// Value of `ENDPOINTS`. Endpoints are drawn by the alias method: a slot is picked uniformly,
+    /// then `threshold` decides between the slot itself and its alias. One or two look-ups,
+    /// whatever the number of endpoints and their weights.
+    pub struct EndpointValue {
+        /// Id of the workload; 0 for the share of a waypoint that cannot be resolved.
+        pub workload: U64,
+        /// Of 2^32: how often the slot stands for itself.
+        pub threshold: U32,
+        pub alias: U32,
+        pub flags: U32,
+        /// Target port, and for a waypoint its HBONE port.
+        pub port: U16,
+        pub padding: [u8; 2],
+        /// Meaningful with [`EndpointValue::V4`].
+        pub v4: [u8; 4],
+        /// Meaningful with [`EndpointValue::V6`].
+        pub v6: Address,
+    }
+}
+
+impl EndpointValue {
+    flag!(V4 = 0);
+    flag!(V6 = 1);
+    flag!(HBONE = 2);
+    flag!(/** Runs on this node. */ LOCAL = 3);
+    flag!(/** On another network: only the tunnel knows the gateway. */ REMOTE = 4);
+}
+
+wire! {
+    /// Value of `POD_ADDRESSES`: whose address it is.
+    pub struct PodAddressValue {
+        pub netns: U64,
+    }
+}
+
+wire! {
+    /// Value of `LOCAL_FLOWS`.
+    pub struct LocalFlowValue {
+        /// `bpf_ktime_get_ns` at the time of recording.
+        pub recorded_at: U64,
+    }
+}
+
+wire! {
+    /// A verdict as it travels with a socket, stands in `FLOWS`, and is read by the tunnel.
+    pub struct VerdictValue {
+        /// [`crate::verdict::Class`].
+        pub class: u8,
+        /// [`crate::verdict::Reason`].
+        pub reason: u8,
+        /// [`VerdictValue::STEER`] and [`VerdictValue::HBONE`].
+        pub flags: u8,
+        pub padding: u8,
+        /// Where HBONE is opened to, or plain TCP without [`VerdictValue::HBONE`].
+        pub next_hop_port: U16,
+        /// What the HBONE authority is.
+        pub authority_port: U16,
+        pub next_hop: Address,
+        pub authority: Address,
+        /// Id of the workload at the next hop, for its identity; 0 where none is known.
+        pub workload: U64,
+        /// Id of the destination service; 0 where none.
+        pub service: U64,
+    }
+}
+
+impl VerdictValue {
+    /// The flow goes into the tunnel.
+    pub const STEER: u8 = 1;
+    /// The next hop speaks HBONE.
+    pub const HBONE: u8 = 2;
+}
+
+wire! {
+    /// Value of `TRAFFIC`: what connections of one class did, from sockops.
+    pub struct TrafficValue {
+        pub opened: U64,
+        pub closed: U64,
+        pub bytes_sent: U64,
+        pub bytes_received: U64,
+        pub duration_ns: U64,
+    }
+}
