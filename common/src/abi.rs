@@ -4,6 +4,11 @@
 //! proved free of uninitialised bytes by zerocopy. A change to any of them changes
 //! [`names::ABI_VERSION`].
 
+#![expect(
+    missing_debug_implementations,
+    reason = "zerocopy's derives make hidden types"
+)]
+
 pub mod event;
 pub mod key;
 pub mod names;
@@ -18,9 +23,10 @@ macro_rules! wire {
         #[derive(
             Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
             zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable,
-            zerocopy::KnownLayout, zerocopy::Unaligned,
+            zerocopy::KnownLayout,
         )]
-        #[repr(C)]
+        // Aligned, so that the bpf target copies words and not bytes.
+        #[repr(C, align(8))]
         pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
     };
 }

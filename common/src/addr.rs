@@ -1,6 +1,11 @@
 //! Addresses as they stand in map keys.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+#![expect(
+    missing_debug_implementations,
+    reason = "zerocopy's derives make hidden types"
+)]
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IPv6 address, or an IPv4 address in v4-mapped form (`::ffff:a.b.c.d`), in network order.
 #[derive(
@@ -17,33 +22,42 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
     IntoBytes,
     Immutable,
     KnownLayout,
-    Unaligned,
 )]
-#[repr(transparent)]
+#[repr(C, align(8))]
 pub struct Address([u8; 16]);
 
 impl Address {
     /// `::`; where a value has no address.
     pub const UNSPECIFIED: Self = Self([0; 16]);
 
+    #[inline(always)]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
         let [a, b, c, d] = octets;
         Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
     }
 
     /// Takes v4-mapped addresses too: an application that dials `::ffff:10.0.0.1` means 10.0.0.1.
+    #[inline(always)]
     pub const fn from_v6(octets: [u8; 16]) -> Self {
         Self(octets)
     }
 
+    #[inline(always)]
     pub const fn octets(&self) -> [u8; 16] {
         self.0
     }
 
+    /// The two halves as numbers: the bpf target has neither `memcmp` nor wide integers.
     #[inline(always)]
-    pub const fn is_v4(&self) -> bool {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = self.0;
-        (a | b | c | d | e | f | g | h | i | j) == 0 && k == 0xff && l == 0xff
+    fn halves(&self) -> (u64, u64) {
+        let [high, low]: [u64; 2] = zerocopy::transmute!(self.0);
+        (u64::from_be(high), u64::from_be(low))
+    }
+
+    #[inline(always)]
+    pub fn is_v4(&self) -> bool {
+        let (high, low) = self.halves();
+        high == 0 && low >> 32 == 0xffff
     }
 
     /// The last four octets; the IPv4 address if [`Self::is_v4`].
@@ -55,37 +69,22 @@ impl Address {
 
     /// `127.0.0.0/8` or `::1`.
     #[inline(always)]
-    pub const fn is_loopback(&self) -> bool {
-        if self.is_v4() {
-            self.0[12] == 127
-        } else {
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
-            (a | b | c | d | e | f | g | h | i | j | k | l | m | n | o) == 0 && p == 1
-        }
+    pub fn is_loopback(&self) -> bool {
+        let (high, low) = self.halves();
+        high == 0 && (low == 1 || low >> 24 == 0x00ff_ff7f)
     }
 
     /// `0.0.0.0` or `::`, which `connect()` takes for the loopback address.
     #[inline(always)]
-    pub const fn is_unspecified(&self) -> bool {
-        if self.is_v4() {
-            let [a, b, c, d] = self.v4_octets();
-            (a | b | c | d) == 0
-        } else {
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
-            (a | b | c | d | e | f | g | h | i | j | k | l | m | n | o | p) == 0
-        }
+    pub fn is_unspecified(&self) -> bool {
+        let (high, low) = self.halves();
+        high == 0 && (low == 0 || low == 0xffff_0000_0000)
     }
 
-    /// Equality without `memcmp`, which the bpf target does not have.
+    /// Equality without `memcmp`.
     #[inline(always)]
     pub fn same(&self, other: &Self) -> bool {
-        let mut difference = 0;
-        let mut i = 0;
-        while i < 16 {
-            difference |= self.0[i] ^ other.0[i];
-            i += 1;
-        }
-        difference == 0
+        self.halves() == other.halves()
     }
 }
 

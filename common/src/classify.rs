@@ -140,14 +140,14 @@ fn find_service<L: Lookup>(flow: &Flow<'_>, lookup: &L, node: u32) -> Option<Ser
     }
     let own = CidrKey {
         namespace: flow.pod.namespace,
-        address: flow.destination,
+        address: flow.destination.octets(),
     };
     if let Some(own) = lookup.service_cidr(&own) {
         return Some(own);
     }
     lookup.service_cidr(&CidrKey {
         namespace: U64::ZERO,
-        address: flow.destination,
+        address: flow.destination.octets(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Records of the `EVENTS` ring buffer.
+//! Records of the `EVENTS` ring buffer, and the question of the `explain` program.
 
 use zerocopy::network_endian::{U16, U64};
 
@@ -23,3 +23,17 @@ wire! {
         pub verdict: VerdictValue,
     }
 }
+
+wire! {
+    /// Stands in the packet that `explain` is run with, behind [`EXPLAIN_OFFSET`] bytes; the
+    /// program writes a [`VerdictValue`] to the same place.
+    pub struct ExplainRequest {
+        pub netns: U64,
+        pub destination: Address,
+        pub port: U16,
+        pub padding: [u8; 6],
+    }
+}
+
+/// A test packet must begin with an Ethernet header.
+pub const EXPLAIN_OFFSET: u32 = 14;

@@ -20,12 +20,28 @@ wire! {
     }
 }
 
-wire! {
-    /// Data of the longest-prefix keys of `SERVICE_CIDRS`: a namespace is always matched whole.
-    pub struct CidrKey {
-        pub namespace: U64,
-        pub address: Address,
-    }
+/// Data of the longest-prefix keys of `SERVICE_CIDRS`: a namespace is always matched whole. Not
+/// aligned, because it follows the prefix length directly.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+    zerocopy::Unaligned,
+)]
+#[repr(C)]
+pub struct CidrKey {
+    pub namespace: U64,
+    pub address: [u8; 16],
 }
 
 impl CidrKey {

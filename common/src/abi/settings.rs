@@ -21,4 +21,5 @@ impl SettingsValue {
     flag!(/** `SERVICE_CIDRS` is not empty. */ SERVICE_CIDRS = 2);
     flag!(/** `MESH_CIDRS` is not empty. */ MESH_CIDRS = 3);
     flag!(/** A rejected entry may own any address: nothing unknown is bypassed. */ INCOMPLETE = 4);
+    flag!(/** Somebody reads `EVENTS`. */ EVENTS = 5);
 }

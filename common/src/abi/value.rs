@@ -80,6 +80,7 @@ wire! {
         pub padding: [u8; 2],
         /// Meaningful with [`EndpointValue::V4`].
         pub v4: [u8; 4],
+        pub padding_v6: [u8; 4],
         /// Meaningful with [`EndpointValue::V6`].
         pub v6: Address,
     }
@@ -139,7 +140,17 @@ impl VerdictValue {
 }
 
 wire! {
-    /// Value of `TRAFFIC`: what connections of one class did, from sockops.
+    /// What a socket carries from `connect()` on, in socket storage `SOCKETS`.
+    pub struct SocketValue {
+        /// `bpf_ktime_get_ns` at the time of the verdict.
+        pub decided_at: U64,
+        pub verdict: VerdictValue,
+    }
+}
+
+wire! {
+    /// Value of `TRAFFIC`: what the connections of one class did, steered and bypassed apart; see
+    /// [`crate::verdict::traffic_slot`].
     pub struct TrafficValue {
         pub opened: U64,
         pub closed: U64,
