@@ -1,10 +1,5 @@
 //! Addresses as they stand in map keys.
 
-#![expect(
-    missing_debug_implementations,
-    reason = "zerocopy's derives make hidden types"
-)]
-
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IPv6 address, or an IPv4 address in v4-mapped form (`::ffff:a.b.c.d`), in network order.

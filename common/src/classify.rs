@@ -9,6 +9,7 @@ use zerocopy::network_endian::{U16, U32, U64};
 use crate::abi::key::{
     AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
 };
+use crate::abi::names::HBONE_PORT;
 use crate::abi::pod::PodValue;
 use crate::abi::settings::SettingsValue;
 use crate::abi::value::{EndpointSetValue, EndpointValue, ServiceValue, WorkloadValue};
@@ -27,77 +28,89 @@ pub struct Flow<'a> {
 
 /// What the classifier reads: BPF maps in the kernel, tables on the host.
 pub trait Lookup {
-    fn settings(&self) -> SettingsValue;
+    fn settings(&self) -> &SettingsValue;
     /// The netns cookie of the enrolled pod that has this address.
     fn pod_address(&self, key: &AddressKey) -> Option<u64>;
-    fn workload(&self, key: &AddressKey) -> Option<WorkloadValue>;
-    fn service(&self, key: &ServiceKey) -> Option<ServiceValue>;
+    fn workload(&self, key: &AddressKey) -> Option<&WorkloadValue>;
+    fn service(&self, key: &ServiceKey) -> Option<&ServiceValue>;
     /// The longest prefix that holds the address, of exactly the key's namespace.
-    fn service_cidr(&self, key: &CidrKey) -> Option<ServiceValue>;
-    fn service_port(&self, key: &ServicePortKey) -> Option<EndpointSetValue>;
-    fn waypoint(&self, key: &WaypointKey) -> Option<EndpointSetValue>;
+    fn service_cidr(&self, key: &CidrKey) -> Option<&ServiceValue>;
+    fn service_port(&self, key: &ServicePortKey) -> Option<&EndpointSetValue>;
+    fn waypoint(&self, key: &WaypointKey) -> Option<&EndpointSetValue>;
     fn is_waypoint_member(&self, key: &WaypointMemberKey) -> bool;
-    fn endpoint(&self, key: &EndpointKey) -> Option<EndpointValue>;
+    fn endpoint(&self, key: &EndpointKey) -> Option<&EndpointValue>;
     /// Whether the address is in `mesh_cidrs`.
     fn in_mesh(&self, address: &Address) -> bool;
     fn random(&self) -> u32;
 }
 
 /// Decides a flow's class, next hop, and whether it goes through the tunnel.
-#[inline(always)]
 pub fn classify<L: Lookup>(flow: &Flow<'_>, lookup: &L) -> Verdict {
-    let settings = lookup.settings();
-    let node = settings.flags.get();
-    let pod = flow.pod.flags.get();
+    let mut verdict = Verdict::NONE;
+    classify_into(flow, lookup, &mut verdict);
+    verdict
+}
 
+/// [`classify`] for a small stack: `verdict` must be [`Verdict::NONE`], which steers, and is
+/// filled in place.
+#[inline(always)]
+pub fn classify_into<L: Lookup>(flow: &Flow<'_>, lookup: &L, verdict: &mut Verdict) {
+    match route(flow, lookup, verdict) {
+        Route::Decided => {}
+        Route::Unresolved(hop) => unresolved(verdict, hop),
+        Route::Via(set, hop) => match pick(lookup, set) {
+            Some(endpoint) => to_endpoint(flow, endpoint, hop, verdict),
+            None => unresolved(verdict, hop),
+        },
+    }
+}
+
+/// What remains to be found out after the destination is known.
+enum Route<'a> {
+    Decided,
+    /// A set of endpoints was named, but is not there or empty.
+    Unresolved(Hop),
+    Via(&'a EndpointSetValue, Hop),
+}
+
+/// What the endpoints of a set are to the flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hop {
+    Waypoint,
+    Destination,
+}
+
+/// Rows 1 to 5 and 7 to 10.
+#[inline(always)]
+fn route<'a, L: Lookup>(flow: &Flow<'_>, lookup: &'a L, verdict: &mut Verdict) -> Route<'a> {
+    let node = lookup.settings().flags.get();
     if is_own_address(flow, lookup) {
-        return bypass(Class::Passthrough, Reason::OwnAddress, flow.dialled(0), 0);
+        return flow.bypass(verdict, Class::Passthrough, Reason::OwnAddress);
     }
     // Row 1.
     if node & SettingsValue::SYNCED == 0 {
-        return steer(Class::Direct, Reason::NotSynced, NextHop::NONE, 0);
+        return steer(verdict, Class::Direct, Reason::NotSynced);
     }
-    if pod & PodValue::KNOWN == 0 {
-        return steer(Class::Direct, Reason::SourceUnknown, NextHop::NONE, 0);
+    if flow.pod.flags.get() & PodValue::KNOWN == 0 {
+        return steer(verdict, Class::Direct, Reason::SourceUnknown);
     }
     // Row 2.
     if let Some(workload) = lookup.workload(&AddressKey {
         address: flow.destination,
     }) {
-        return to_workload(flow, lookup, node, &workload);
+        return to_workload(flow, lookup, node, workload, verdict);
     }
-    // Rows 3 to 6.
     if let Some(service) = find_service(flow, lookup, node) {
-        return to_service(flow, lookup, &service);
+        return to_service(flow, lookup, service, verdict);
     }
     // Row 10.
     if node & SettingsValue::INCOMPLETE != 0 {
-        return steer(
-            Class::Passthrough,
-            Reason::UnknownIncomplete,
-            NextHop::NONE,
-            0,
-        );
+        return steer(verdict, Class::Passthrough, Reason::UnknownIncomplete);
     }
     if node & SettingsValue::MESH_CIDRS != 0 && lookup.in_mesh(&flow.destination) {
-        return steer(Class::Passthrough, Reason::UnknownInMesh, NextHop::NONE, 0);
+        return steer(verdict, Class::Passthrough, Reason::UnknownInMesh);
     }
-    bypass(Class::Passthrough, Reason::Unknown, flow.dialled(0), 0)
-}
-
-impl Flow<'_> {
-    /// What the application itself dialled, in plain TCP.
-    #[inline(always)]
-    fn dialled(&self, workload: u64) -> NextHop {
-        NextHop {
-            address: self.destination,
-            port: self.port,
-            hbone: false,
-            authority: self.destination,
-            authority_port: self.port,
-            workload,
-        }
-    }
+    flow.bypass(verdict, Class::Passthrough, Reason::Unknown)
 }
 
 #[inline(always)]
@@ -115,18 +128,19 @@ fn is_own_address<L: Lookup>(flow: &Flow<'_>, lookup: &L) -> bool {
 /// Exact addresses first, then the longest CIDR; in both, the service of the client's own
 /// namespace before the one that everybody gets.
 #[inline(always)]
-fn find_service<L: Lookup>(flow: &Flow<'_>, lookup: &L, node: u32) -> Option<ServiceValue> {
-    let key = ServiceKey {
+fn find_service<'a, L: Lookup>(
+    flow: &Flow<'_>,
+    lookup: &'a L,
+    node: u32,
+) -> Option<&'a ServiceValue> {
+    let mut key = ServiceKey {
         namespace: U64::ZERO,
         address: flow.destination,
     };
     if let Some(public) = lookup.service(&key) {
         let flags = public.flags.get();
         if flags & ServiceValue::NAMESPACED != 0 {
-            let key = ServiceKey {
-                namespace: flow.pod.namespace,
-                address: flow.destination,
-            };
+            key.namespace = flow.pod.namespace;
             if let Some(own) = lookup.service(&key) {
                 return Some(own);
             }
@@ -138,47 +152,39 @@ fn find_service<L: Lookup>(flow: &Flow<'_>, lookup: &L, node: u32) -> Option<Ser
     if node & SettingsValue::SERVICE_CIDRS == 0 {
         return None;
     }
-    let own = CidrKey {
+    let mut key = CidrKey {
         namespace: flow.pod.namespace,
         address: flow.destination.octets(),
     };
-    if let Some(own) = lookup.service_cidr(&own) {
+    if let Some(own) = lookup.service_cidr(&key) {
         return Some(own);
     }
-    lookup.service_cidr(&CidrKey {
-        namespace: U64::ZERO,
-        address: flow.destination.octets(),
-    })
+    key.namespace = U64::ZERO;
+    lookup.service_cidr(&key)
 }
 
 /// Rows 3 to 6.
 #[inline(always)]
-fn to_service<L: Lookup>(flow: &Flow<'_>, lookup: &L, service: &ServiceValue) -> Verdict {
+fn to_service<'a, L: Lookup>(
+    flow: &Flow<'_>,
+    lookup: &'a L,
+    service: &ServiceValue,
+    verdict: &mut Verdict,
+) -> Route<'a> {
     let flags = service.flags.get();
-    let id = service.id.get();
+    verdict.service = service.id.get();
     if flags & ServiceValue::INVALID != 0 {
-        return steer(Class::Direct, Reason::Invalid, NextHop::NONE, id);
+        return steer(verdict, Class::Direct, Reason::Invalid);
     }
     // Row 3.
     if flags & ServiceValue::WAYPOINT != 0 {
         let grouped = flags & ServiceValue::WAYPOINT_GROUPED != 0;
-        return to_waypoint(
-            flow,
-            lookup,
-            service.waypoint,
-            grouped,
-            Reason::ServiceWaypoint,
-            id,
-        );
+        steer(verdict, Class::ToServerWaypoint, Reason::ServiceWaypoint);
+        return to_waypoint(flow, lookup, service.waypoint, grouped);
     }
     // Row 4.
     if flags & ServiceValue::PASSTHROUGH != 0 {
-        return bypass(
-            Class::Passthrough,
-            Reason::ServicePassthrough,
-            flow.dialled(0),
-            id,
-        );
+        return flow.bypass(verdict, Class::Passthrough, Reason::ServicePassthrough);
     }
     // Row 5.
     let group = if flags & ServiceValue::GROUPED != 0 {
@@ -193,113 +199,73 @@ fn to_service<L: Lookup>(flow: &Flow<'_>, lookup: &L, service: &ServiceValue) ->
         padding: [0; 2],
     };
     let Some(set) = lookup.service_port(&key) else {
-        return steer(Class::Direct, Reason::NoPort, NextHop::NONE, id);
+        return steer(verdict, Class::Direct, Reason::NoPort);
     };
-    if set.count.get() == 0 {
-        return steer(Class::Direct, Reason::NoEndpoint, NextHop::NONE, id);
-    }
-    // Row 6. The destination may stay unrewritten only if no endpoint behind it needs HBONE.
+    // The destination may stay as it is only if no endpoint behind it needs HBONE.
     if set.flags.get() & EndpointSetValue::ALL_PLAIN != 0 {
-        return bypass(Class::Direct, Reason::ServicePlain, flow.dialled(0), id);
+        return flow.bypass(verdict, Class::Direct, Reason::ServicePlain);
     }
-    let Some(endpoint) = pick(lookup, &set) else {
-        return steer(Class::Direct, Reason::NoEndpoint, NextHop::NONE, id);
-    };
-    to_endpoint(flow, &endpoint, id)
-}
-
-#[inline(always)]
-fn to_endpoint(flow: &Flow<'_>, endpoint: &EndpointValue, service: u64) -> Verdict {
-    let flags = endpoint.flags.get();
-    if flags & EndpointValue::REMOTE != 0 {
-        let next_hop = NextHop {
-            workload: endpoint.workload.get(),
-            ..NextHop::NONE
-        };
-        return steer(Class::Direct, Reason::RemoteNetwork, next_hop, service);
-    }
-    let Some(address) = endpoint_address(endpoint, flow.destination.is_v4()) else {
-        return steer(
-            Class::Direct,
-            Reason::EndpointUnresolved,
-            NextHop::NONE,
-            service,
-        );
-    };
-    let port = endpoint.port.get();
-    let hbone = flags & EndpointValue::HBONE != 0;
-    let next_hop = NextHop {
-        address,
-        port: if hbone {
-            crate::abi::names::HBONE_PORT
-        } else {
-            port
-        },
-        hbone,
-        authority: address,
-        authority_port: port,
-        workload: endpoint.workload.get(),
-    };
-    if !hbone {
-        steer(Class::Direct, Reason::ServiceMixed, next_hop, service)
-    } else if flags & EndpointValue::LOCAL != 0 {
-        steer(Class::DirectLocal, Reason::ServiceLocal, next_hop, service)
-    } else {
-        steer(Class::Direct, Reason::ServiceHbone, next_hop, service)
-    }
+    // Row 6.
+    Route::Via(set, Hop::Destination)
 }
 
 /// Rows 7 to 9.
 #[inline(always)]
-fn to_workload<L: Lookup>(
+fn to_workload<'a, L: Lookup>(
     flow: &Flow<'_>,
-    lookup: &L,
+    lookup: &'a L,
     node: u32,
     workload: &WorkloadValue,
-) -> Verdict {
+    verdict: &mut Verdict,
+) -> Route<'a> {
     let flags = workload.flags.get();
-    let id = workload.id.get();
     if flags & WorkloadValue::INVALID != 0 {
-        return steer(Class::Direct, Reason::Invalid, NextHop::NONE, 0);
+        return steer(verdict, Class::Direct, Reason::Invalid);
     }
     // Row 7.
     if flags & WorkloadValue::WAYPOINT != 0 && !is_from_waypoint(flow, lookup, workload) {
         let grouped = flags & WorkloadValue::WAYPOINT_GROUPED != 0;
-        return to_waypoint(
-            flow,
-            lookup,
-            workload.waypoint,
-            grouped,
-            Reason::WorkloadWaypoint,
-            0,
-        );
+        steer(verdict, Class::ToServerWaypoint, Reason::WorkloadWaypoint);
+        return to_waypoint(flow, lookup, workload.waypoint, grouped);
     }
+    flow.dialled(&mut verdict.next_hop);
+    verdict.next_hop.workload = workload.id.get();
     // Row 9.
     if flags & WorkloadValue::HBONE == 0 {
-        return bypass(Class::Direct, Reason::WorkloadPlain, flow.dialled(id), 0);
+        verdict.steer = false;
+        return decided(verdict, Class::Direct, Reason::WorkloadPlain);
     }
     // Row 8.
-    let next_hop = NextHop {
-        port: crate::abi::names::HBONE_PORT,
-        hbone: true,
-        ..flow.dialled(id)
-    };
-    if flags & WorkloadValue::LOCAL == 0 {
-        return steer(Class::Direct, Reason::WorkloadHbone, next_hop, 0);
+    if flags & WorkloadValue::LOCAL != 0 {
+        let reason = local_reason(node, flags);
+        if reason == Reason::LocalBypass {
+            verdict.steer = false;
+            return decided(verdict, Class::DirectLocal, reason);
+        }
+        decided(verdict, Class::DirectLocal, reason);
+    } else {
+        decided(verdict, Class::Direct, Reason::WorkloadHbone);
     }
-    let reason = if node & SettingsValue::DIRECT_LOCAL_BYPASS == 0 {
+    verdict.next_hop.port = HBONE_PORT;
+    verdict.next_hop.hbone = true;
+    Route::Decided
+}
+
+/// Whether a workload of this node may be reached past the tunnel.
+#[inline(always)]
+fn local_reason(node: u32, workload: u32) -> Reason {
+    if node & SettingsValue::DIRECT_LOCAL_BYPASS == 0 {
         Reason::LocalTunnel
-    } else if node & SettingsValue::INCOMPLETE != 0 || flags & WorkloadValue::POLICY != 0 {
+    } else if node & SettingsValue::INCOMPLETE != 0 || workload & WorkloadValue::POLICY != 0 {
         // A rejected entry may have been a policy.
         Reason::LocalPolicy
-    } else if flags & WorkloadValue::TUNNELLED != 0 {
+    } else if workload & WorkloadValue::TUNNELLED != 0 {
         Reason::LocalTunnelled
-    } else if flags & WorkloadValue::ENROLLED == 0 {
+    } else if workload & WorkloadValue::ENROLLED == 0 {
         Reason::LocalNotEnrolled
     } else {
-        return bypass(Class::DirectLocal, Reason::LocalBypass, flow.dialled(id), 0);
-    };
-    steer(Class::DirectLocal, reason, next_hop, 0)
+        Reason::LocalBypass
+    }
 }
 
 #[inline(always)]
@@ -311,97 +277,126 @@ fn is_from_waypoint<L: Lookup>(flow: &Flow<'_>, lookup: &L, workload: &WorkloadV
         })
 }
 
-/// Rows 3 and 7: the authority stays what the application dialled.
 #[inline(always)]
-fn to_waypoint<L: Lookup>(
+fn to_waypoint<'a, L: Lookup>(
     flow: &Flow<'_>,
-    lookup: &L,
+    lookup: &'a L,
     waypoint: U64,
     grouped: bool,
-    reason: Reason,
-    service: u64,
-) -> Verdict {
+) -> Route<'a> {
     let group = if grouped { flow.pod.group } else { U32::ZERO };
-    let key = WaypointKey {
+    match lookup.waypoint(&WaypointKey {
         waypoint,
         group,
         padding: [0; 4],
-    };
-    let endpoint = match lookup.waypoint(&key) {
-        Some(set) if set.count.get() != 0 => pick(lookup, &set),
-        Some(_) | None => None,
-    };
-    if let Some(endpoint) = endpoint
-        && endpoint.flags.get() & EndpointValue::REMOTE == 0
-        && let Some(address) = endpoint_address(&endpoint, flow.destination.is_v4())
-    {
-        let next_hop = NextHop {
-            address,
-            port: endpoint.port.get(),
-            hbone: true,
-            ..flow.dialled(endpoint.workload.get())
-        };
-        return steer(Class::ToServerWaypoint, reason, next_hop, service);
+    }) {
+        Some(set) => Route::Via(set, Hop::Waypoint),
+        None => Route::Unresolved(Hop::Waypoint),
     }
-    steer(
-        Class::ToServerWaypoint,
-        Reason::WaypointUnresolved,
-        NextHop::NONE,
-        service,
-    )
 }
 
 /// Draws an endpoint by weight, see [`EndpointValue`].
 #[inline(always)]
-fn pick<L: Lookup>(lookup: &L, set: &EndpointSetValue) -> Option<EndpointValue> {
+fn pick<'a, L: Lookup>(lookup: &'a L, set: &EndpointSetValue) -> Option<&'a EndpointValue> {
     let count = set.count.get();
     let slot = ((u64::from(lookup.random()) * u64::from(count)) >> 32) as u32;
-    let key = |index: u32| EndpointKey {
+    let mut key = EndpointKey {
         set: set.set,
         generation: set.generation,
-        index: U32::new(index),
+        index: U32::new(slot),
     };
-    let endpoint = lookup.endpoint(&key(slot))?;
-    let alias = endpoint.alias.get();
-    if alias == slot || lookup.random() < endpoint.threshold.get() {
+    let endpoint = lookup.endpoint(&key)?;
+    let alias = endpoint.alias;
+    if alias.get() == slot || lookup.random() < endpoint.threshold.get() {
         return Some(endpoint);
     }
-    lookup.endpoint(&key(alias))
+    key.index = alias;
+    lookup.endpoint(&key)
 }
 
-/// The endpoint's address, of the wanted family if it has one.
+/// Rows 3, 6 and 7: what the endpoint picked makes of the flow.
 #[inline(always)]
-fn endpoint_address(endpoint: &EndpointValue, want_v4: bool) -> Option<Address> {
+fn to_endpoint(flow: &Flow<'_>, endpoint: &EndpointValue, hop: Hop, verdict: &mut Verdict) {
     let flags = endpoint.flags.get();
     let has_v4 = flags & EndpointValue::V4 != 0;
     let has_v6 = flags & EndpointValue::V6 != 0;
-    if has_v4 && (want_v4 || !has_v6) {
-        Some(Address::from_v4(endpoint.v4))
-    } else if has_v6 {
-        Some(endpoint.v6)
+    if flags & EndpointValue::REMOTE != 0 || !(has_v4 || has_v6) {
+        if hop == Hop::Destination && flags & EndpointValue::REMOTE != 0 {
+            decided(verdict, Class::Direct, Reason::RemoteNetwork);
+        } else if hop == Hop::Destination {
+            decided(verdict, Class::Direct, Reason::EndpointUnresolved);
+        } else {
+            unresolved(verdict, hop);
+        }
+        return;
+    }
+    let next_hop = &mut verdict.next_hop;
+    next_hop.workload = endpoint.workload.get();
+    // The family that was dialled, where the endpoint has it.
+    next_hop.address = if has_v4 && (!has_v6 || flow.destination.is_v4()) {
+        Address::from_v4(endpoint.v4)
     } else {
-        None
+        endpoint.v6
+    };
+    next_hop.port = endpoint.port.get();
+    if hop == Hop::Waypoint {
+        next_hop.hbone = true;
+        next_hop.authority = flow.destination;
+        next_hop.authority_port = flow.port;
+        return;
+    }
+    next_hop.authority = next_hop.address;
+    next_hop.authority_port = next_hop.port;
+    if flags & EndpointValue::HBONE == 0 {
+        decided(verdict, Class::Direct, Reason::ServiceMixed);
+        return;
+    }
+    next_hop.hbone = true;
+    next_hop.port = HBONE_PORT;
+    if flags & EndpointValue::LOCAL != 0 {
+        decided(verdict, Class::DirectLocal, Reason::ServiceLocal);
+    } else {
+        decided(verdict, Class::Direct, Reason::ServiceHbone);
     }
 }
 
 #[inline(always)]
-fn steer(class: Class, reason: Reason, next_hop: NextHop, service: u64) -> Verdict {
-    Verdict {
-        class,
-        reason,
-        steer: true,
-        next_hop,
-        service,
+fn unresolved(verdict: &mut Verdict, hop: Hop) {
+    match hop {
+        Hop::Waypoint => verdict.reason = Reason::WaypointUnresolved,
+        Hop::Destination => {
+            decided(verdict, Class::Direct, Reason::NoEndpoint);
+        }
     }
 }
 
-#[inline(always)]
-fn bypass(class: Class, reason: Reason, next_hop: NextHop, service: u64) -> Verdict {
-    Verdict {
-        class,
-        reason,
-        steer: false,
-        next_hop,
-        service,
+impl Flow<'_> {
+    /// What the application itself dialled, in plain TCP.
+    #[inline(always)]
+    fn dialled(&self, next_hop: &mut NextHop) {
+        next_hop.address = self.destination;
+        next_hop.port = self.port;
+        next_hop.authority = self.destination;
+        next_hop.authority_port = self.port;
     }
+
+    #[inline(always)]
+    fn bypass<'a>(&self, verdict: &mut Verdict, class: Class, reason: Reason) -> Route<'a> {
+        verdict.steer = false;
+        self.dialled(&mut verdict.next_hop);
+        decided(verdict, class, reason)
+    }
+}
+
+/// Into the tunnel, with no next hop known so far.
+#[inline(always)]
+fn steer<'a>(verdict: &mut Verdict, class: Class, reason: Reason) -> Route<'a> {
+    decided(verdict, class, reason)
+}
+
+#[inline(always)]
+fn decided<'a>(verdict: &mut Verdict, class: Class, reason: Reason) -> Route<'a> {
+    verdict.class = class;
+    verdict.reason = reason;
+    Route::Decided
 }

@@ -2,6 +2,8 @@
 //!
 //! Offsets count from the network header. All loops have constant bounds.
 
+use zerocopy::network_endian::U16;
+
 use crate::abi::key::TupleKey;
 use crate::addr::Address;
 
@@ -28,21 +30,23 @@ const MAX_EXTENSION_HEADERS: usize = 6;
 const MAX_VLAN_TAGS: usize = 2;
 
 /// The part of a TCP segment that decides what happens to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
     pub tuple: TupleKey,
-    pub flags: u8,
-    /// The first fragment of several.
-    pub fragment: bool,
-    /// Inside one or two VLAN tags.
-    pub vlan: bool,
+    /// TCP's own flags, and [`Segment::FRAGMENT`] and [`Segment::VLAN`]. One field, because the
+    /// verifier follows every combination of constants through all that comes after.
+    pub flags: u16,
 }
 
 impl Segment {
-    pub const FIN: u8 = 0x01;
-    pub const SYN: u8 = 0x02;
-    pub const RST: u8 = 0x04;
-    pub const ACK: u8 = 0x10;
+    pub const FIN: u16 = 0x01;
+    pub const SYN: u16 = 0x02;
+    pub const RST: u16 = 0x04;
+    pub const ACK: u16 = 0x10;
+    /// The first fragment of several.
+    pub const FRAGMENT: u16 = 0x100;
+    /// Inside one or two VLAN tags.
+    pub const VLAN: u16 = 0x200;
 
     /// The first segment of a connection.
     #[inline(always)]
@@ -54,12 +58,23 @@ impl Segment {
     pub fn is_rst(&self) -> bool {
         self.flags & Self::RST != 0
     }
+
+    #[inline(always)]
+    pub fn is_fragment(&self) -> bool {
+        self.flags & Self::FRAGMENT != 0
+    }
+
+    #[inline(always)]
+    pub fn is_vlan(&self) -> bool {
+        self.flags & Self::VLAN != 0
+    }
 }
 
 /// What a packet turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    Tcp(Segment),
+    /// TCP; the segment is filled in.
+    Tcp,
     /// Not IP, or not TCP: not ours.
     Other,
     /// A fragment after the first; it says nothing of its ports, and is nothing without the first.
@@ -68,12 +83,13 @@ pub enum Parsed {
     Unreadable,
 }
 
-/// Parses from the network header; `ethertype` as the driver or the kernel has it.
+/// Parses from the network header; `ethertype` as the driver or the kernel has it. `segment` is
+/// meaningful after [`Parsed::Tcp`] only.
 #[inline(always)]
-pub fn parse<P: Packet>(packet: &P, ethertype: u16) -> Parsed {
+pub fn parse<P: Packet>(packet: &P, ethertype: u16, segment: &mut Segment) -> Parsed {
     let mut ethertype = ethertype;
     let mut offset = 0;
-    let mut vlan = false;
+    let mut extra = 0;
     for _ in 0..MAX_VLAN_TAGS {
         if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
             break;
@@ -83,20 +99,27 @@ pub fn parse<P: Packet>(packet: &P, ethertype: u16) -> Parsed {
         };
         ethertype = u16::from_be_bytes([high, low]);
         offset += 4;
-        vlan = true;
+        extra |= Segment::VLAN;
     }
-    match ethertype {
-        ETHERTYPE_IPV4 => parse_v4(packet, offset, vlan),
-        ETHERTYPE_IPV6 => parse_v6(packet, offset, vlan),
-        _ => Parsed::Other,
+    let header = match ethertype {
+        ETHERTYPE_IPV4 => parse_v4(packet, offset, segment),
+        ETHERTYPE_IPV6 => parse_v6(packet, offset, segment),
+        _ => return Parsed::Other,
+    };
+    match header {
+        Ok((offset, fragment)) => parse_tcp(packet, offset, extra | fragment, segment),
+        Err(parsed) => parsed,
     }
 }
 
+/// The offset of the TCP header, and [`Segment::FRAGMENT`] or 0.
 #[inline(always)]
-fn parse_v4<P: Packet>(packet: &P, offset: u32, vlan: bool) -> Parsed {
-    let Some(header) = packet.load::<20>(offset) else {
-        return Parsed::Unreadable;
-    };
+fn parse_v4<P: Packet>(
+    packet: &P,
+    offset: u32,
+    segment: &mut Segment,
+) -> Result<(u32, u16), Parsed> {
+    let header = packet.load::<20>(offset).ok_or(Parsed::Unreadable)?;
     let [
         version,
         _,
@@ -113,114 +136,76 @@ fn parse_v4<P: Packet>(packet: &P, offset: u32, vlan: bool) -> Parsed {
         addresses @ ..,
     ] = header;
     if version >> 4 != 4 {
-        return Parsed::Unreadable;
+        return Err(Parsed::Unreadable);
     }
     if protocol != PROTOCOL_TCP {
-        return Parsed::Other;
+        return Err(Parsed::Other);
     }
     let header_length = u32::from(version & 0x0f) * 4;
     if header_length < 20 {
-        return Parsed::Unreadable;
+        return Err(Parsed::Unreadable);
     }
     let fragment = u16::from_be_bytes([fragment_high, fragment_low]);
     if fragment & 0x1fff != 0 {
-        return Parsed::LaterFragment;
+        return Err(Parsed::LaterFragment);
     }
     let [a, b, c, d, e, f, g, h] = addresses;
-    segment(
-        packet,
-        offset + header_length,
-        Address::from_v4([a, b, c, d]),
-        Address::from_v4([e, f, g, h]),
-        fragment & 0x2000 != 0,
-        vlan,
-    )
+    segment.tuple.source = Address::from_v4([a, b, c, d]);
+    segment.tuple.destination = Address::from_v4([e, f, g, h]);
+    Ok((offset + header_length, (fragment & 0x2000) >> 5))
 }
 
+/// The offset of the TCP header, and [`Segment::FRAGMENT`] or 0.
 #[inline(always)]
-fn parse_v6<P: Packet>(packet: &P, offset: u32, vlan: bool) -> Parsed {
-    let Some([version, _, _, _, _, _, mut next, _]) = packet.load(offset) else {
-        return Parsed::Unreadable;
-    };
-    let Some(source) = packet.load::<16>(offset + 8) else {
-        return Parsed::Unreadable;
-    };
-    let Some(destination) = packet.load::<16>(offset + 24) else {
-        return Parsed::Unreadable;
-    };
-    if version >> 4 != 6 {
-        return Parsed::Unreadable;
-    }
-    let mut offset = offset + 40;
-    let mut fragment = false;
-    for _ in 0..MAX_EXTENSION_HEADERS {
-        match next {
-            PROTOCOL_TCP => {
-                return segment(
-                    packet,
-                    offset,
-                    Address::from_v6(source),
-                    Address::from_v6(destination),
-                    fragment,
-                    vlan,
-                );
-            }
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => {
-                let Some([following, length]) = packet.load(offset) else {
-                    return Parsed::Unreadable;
-                };
-                next = following;
-                offset += (u32::from(length) + 1) * 8;
-            }
-            AUTHENTICATION => {
-                let Some([following, length]) = packet.load(offset) else {
-                    return Parsed::Unreadable;
-                };
-                next = following;
-                offset += (u32::from(length) + 2) * 4;
-            }
-            FRAGMENT => {
-                let Some([following, _, high, low]) = packet.load(offset) else {
-                    return Parsed::Unreadable;
-                };
-                let position = u16::from_be_bytes([high, low]);
-                if position & 0xfff8 != 0 {
-                    return Parsed::LaterFragment;
-                }
-                fragment |= position & 1 != 0;
-                next = following;
-                offset += 8;
-            }
-            _ => return Parsed::Other,
-        }
-    }
-    Parsed::Unreadable
-}
-
-#[inline(always)]
-fn segment<P: Packet>(
+fn parse_v6<P: Packet>(
     packet: &P,
     offset: u32,
-    source: Address,
-    destination: Address,
-    fragment: bool,
-    vlan: bool,
-) -> Parsed {
+    segment: &mut Segment,
+) -> Result<(u32, u16), Parsed> {
+    let [version, _, _, _, _, _, mut next, _] = packet.load(offset).ok_or(Parsed::Unreadable)?;
+    if version >> 4 != 6 {
+        return Err(Parsed::Unreadable);
+    }
+    segment.tuple.source = Address::from_v6(packet.load(offset + 8).ok_or(Parsed::Unreadable)?);
+    segment.tuple.destination =
+        Address::from_v6(packet.load(offset + 24).ok_or(Parsed::Unreadable)?);
+    let mut offset = offset + 40;
+    let mut fragment = 0;
+    for _ in 0..=MAX_EXTENSION_HEADERS {
+        let unit = match next {
+            PROTOCOL_TCP => return Ok((offset, fragment)),
+            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | FRAGMENT => 8,
+            AUTHENTICATION => 4,
+            _ => return Err(Parsed::Other),
+        };
+        let [following, length, high, low] = packet.load(offset).ok_or(Parsed::Unreadable)?;
+        offset += if next == FRAGMENT {
+            let position = u16::from_be_bytes([high, low]);
+            if position & 0xfff8 != 0 {
+                return Err(Parsed::LaterFragment);
+            }
+            fragment |= (position & 1) << 8;
+            8
+        } else if unit == 4 {
+            (u32::from(length) + 2) * 4
+        } else {
+            (u32::from(length) + 1) * 8
+        };
+        next = following;
+    }
+    Err(Parsed::Unreadable)
+}
+
+#[inline(always)]
+fn parse_tcp<P: Packet>(packet: &P, offset: u32, extra: u16, segment: &mut Segment) -> Parsed {
     let Some([a, b, c, d, _, _, _, _, _, _, _, _, _, flags]) = packet.load(offset) else {
         return Parsed::Unreadable;
     };
-    let tuple = TupleKey::new(
-        source,
-        u16::from_be_bytes([a, b]),
-        destination,
-        u16::from_be_bytes([c, d]),
-    );
-    Parsed::Tcp(Segment {
-        tuple,
-        flags,
-        fragment,
-        vlan,
-    })
+    segment.tuple.source_port = U16::from_bytes([a, b]);
+    segment.tuple.destination_port = U16::from_bytes([c, d]);
+    segment.tuple.padding = [0; 4];
+    segment.flags = u16::from(flags) | extra;
+    Parsed::Tcp
 }
 
 #[cfg(test)]

@@ -211,6 +211,15 @@ impl NextHop {
 }
 
 impl Verdict {
+    /// Before anything is decided: steered, to nowhere.
+    pub const NONE: Self = Self {
+        class: Class::Direct,
+        reason: Reason::NotSynced,
+        steer: true,
+        next_hop: NextHop::NONE,
+        service: 0,
+    };
+
     #[inline(always)]
     pub fn to_wire(&self) -> VerdictValue {
         let steer = if self.steer { VerdictValue::STEER } else { 0 };

@@ -16,6 +16,13 @@ wire! {
 }
 
 impl SettingsValue {
+    /// Steers everything.
+    pub const NONE: Self = Self {
+        flags: U32::ZERO,
+        padding: [0; 4],
+        host_netns: U64::ZERO,
+    };
+
     flag!(/** A complete snapshot of the source is in the maps. */ SYNCED = 0);
     flag!(/** `direct_local = "bypass"`. */ DIRECT_LOCAL_BYPASS = 1);
     flag!(/** `SERVICE_CIDRS` is not empty. */ SERVICE_CIDRS = 2);

@@ -2,7 +2,11 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    AUTHENTICATION, DESTINATION_OPTIONS, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ,
+    ETHERTYPE_VLAN, FRAGMENT, HOP_BY_HOP, MAX_EXTENSION_HEADERS, Packet, Parsed, ROUTING, Segment,
+};
+use crate::addr::Address;
 
 struct Bytes<'a>(&'a [u8]);
 
@@ -13,10 +17,10 @@ impl Packet for Bytes<'_> {
     }
 }
 
-fn tcp(flags: u8) -> Vec<u8> {
+fn tcp(flags: u16) -> Vec<u8> {
     let mut bytes = Vec::from([0x9c, 0x40, 0x00, 0x50]);
     bytes.extend([0; 9]);
-    bytes.push(flags);
+    bytes.push(flags as u8);
     bytes.extend([0; 6]);
     bytes
 }
@@ -39,10 +43,16 @@ fn v6(next: u8, rest: &[u8]) -> Vec<u8> {
 }
 
 fn segment_of(bytes: &[u8], ethertype: u16) -> Segment {
-    match parse(&Bytes(bytes), ethertype) {
-        Parsed::Tcp(segment) => segment,
-        other => panic!("not TCP: {other:?}"),
-    }
+    let mut segment = Segment::default();
+    assert_eq!(
+        super::parse(&Bytes(bytes), ethertype, &mut segment),
+        Parsed::Tcp
+    );
+    segment
+}
+
+fn parse(packet: &Bytes<'_>, ethertype: u16) -> Parsed {
+    super::parse(packet, ethertype, &mut Segment::default())
 }
 
 #[test]
@@ -57,7 +67,7 @@ fn plain_v4_and_v6() {
         ),
         (40000, 80)
     );
-    assert!(segment.is_syn() && !segment.fragment && !segment.vlan);
+    assert!(segment.is_syn() && !segment.is_fragment() && !segment.is_vlan());
 
     let segment = segment_of(&v6(6, &tcp(Segment::SYN | Segment::ACK)), ETHERTYPE_IPV6);
     assert_eq!(segment.tuple.destination_port.get(), 80);
@@ -82,13 +92,13 @@ fn v4_options_are_skipped() {
 #[test]
 fn fragments() {
     let first = segment_of(&v4(0, 0x2000, 6, &tcp(Segment::SYN)), ETHERTYPE_IPV4);
-    assert!(first.fragment);
+    assert!(first.is_fragment());
     let later = v4(0, 0x0010, 6, &tcp(Segment::SYN));
     assert_eq!(parse(&Bytes(&later), ETHERTYPE_IPV4), Parsed::LaterFragment);
 
     let mut header = Vec::from([6, 0, 0, 1, 0, 0, 0, 0]);
     header.extend(tcp(Segment::SYN));
-    assert!(segment_of(&v6(FRAGMENT, &header), ETHERTYPE_IPV6).fragment);
+    assert!(segment_of(&v6(FRAGMENT, &header), ETHERTYPE_IPV6).is_fragment());
     header[3] = 8;
     assert_eq!(
         parse(&Bytes(&v6(FRAGMENT, &header)), ETHERTYPE_IPV6),
@@ -125,10 +135,10 @@ fn v6_extension_headers_are_walked_to_a_bound() {
 fn vlan_tags_are_seen_through_and_told() {
     let mut tagged = Vec::from([0, 7, 0x08, 0x00]);
     tagged.extend(v4(0, 0, 6, &tcp(Segment::SYN)));
-    assert!(segment_of(&tagged, ETHERTYPE_VLAN).vlan);
+    assert!(segment_of(&tagged, ETHERTYPE_VLAN).is_vlan());
     let mut twice = Vec::from([0, 9, 0x81, 0x00]);
     twice.extend(tagged);
-    assert!(segment_of(&twice, ETHERTYPE_QINQ).vlan);
+    assert!(segment_of(&twice, ETHERTYPE_QINQ).is_vlan());
 }
 
 #[test]

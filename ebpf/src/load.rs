@@ -1,0 +1,146 @@
+//! The only place that reads packets and hook contexts.
+
+use aya_ebpf::bindings::{
+    __sk_buff, bpf_hdr_start_off::BPF_HDR_START_NET, bpf_sock_addr, bpf_sock_ops,
+};
+use aya_ebpf::helpers::generated::bpf_skb_load_bytes_relative;
+use core::mem::MaybeUninit;
+use waysteer_common::abi::key::TupleKey;
+use waysteer_common::addr::Address;
+use waysteer_common::packet::{self, Packet, Parsed, Segment};
+
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+
+/// A packet at a tcx hook.
+#[derive(Clone, Copy)]
+pub(crate) struct Skb(pub(crate) *mut __sk_buff);
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // Relative to the network header: pod devices have an Ethernet header or none.
+        // SAFETY: the buffer is `N` bytes long, which is what the helper is told.
+        let result = unsafe {
+            bpf_skb_load_bytes_relative(
+                self.0.cast(),
+                offset,
+                bytes.as_mut_ptr().cast(),
+                N as u32,
+                BPF_HDR_START_NET,
+            )
+        };
+        if result != 0 {
+            return None;
+        }
+        // SAFETY: the helper has filled all of the buffer.
+        Some(unsafe { bytes.assume_init() })
+    }
+}
+
+impl Skb {
+    /// A function of its own, so that its stack frame is gone when it returns.
+    #[inline(never)]
+    pub(crate) fn parse(&self, segment: &mut Segment) -> Parsed {
+        // SAFETY: the verifier rewrites loads from the context it passed.
+        let ethertype = unsafe { (*self.0).protocol };
+        packet::parse(self, u16::from_be(ethertype as u16), segment)
+    }
+
+    #[inline(always)]
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: the verifier rewrites loads from the context it passed.
+        unsafe { (*self.0).mark }
+    }
+
+    /// Whether the packet is of a VLAN other than the priority-only VLAN 0.
+    #[inline(always)]
+    pub(crate) fn has_vlan(&self) -> bool {
+        // SAFETY: the verifier rewrites loads from the context it passed.
+        let present = unsafe { (*self.0).vlan_present };
+        // SAFETY: as above.
+        let tag = unsafe { (*self.0).vlan_tci };
+        present != 0 && tag & 0x0fff != 0
+    }
+}
+
+/// The destination of a `connect()`.
+#[inline(always)]
+pub(crate) fn connect4_destination(context: *mut bpf_sock_addr) -> Address {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let address = unsafe { (*context).user_ip4 };
+    Address::from_v4(address.to_ne_bytes())
+}
+
+/// The destination of a `connect()`.
+#[inline(always)]
+pub(crate) fn connect6_destination(context: *mut bpf_sock_addr) -> Address {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let [a, b, c, d] = unsafe { (*context).user_ip6 };
+    Address::from_v6(zerocopy::transmute!([a, b, c, d]))
+}
+
+#[inline(always)]
+pub(crate) fn connect_port(context: *mut bpf_sock_addr) -> u16 {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let port = unsafe { (*context).user_port };
+    u16::from_be(port as u16)
+}
+
+/// The connection that a `TCP_CONNECT_CB` is about, named by its initiator.
+#[inline(always)]
+pub(crate) fn connection(context: *mut bpf_sock_ops) -> Option<TupleKey> {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let family = unsafe { (*context).family };
+    // SAFETY: as above.
+    let local_port = unsafe { (*context).local_port };
+    // SAFETY: as above.
+    let remote_port = unsafe { (*context).remote_port };
+    let (local, remote) = match family {
+        AF_INET => v4_addresses(context),
+        AF_INET6 => v6_addresses(context),
+        _ => return None,
+    };
+    // The local port is in host order, the remote one in network order in the upper half.
+    Some(TupleKey::new(
+        local,
+        local_port as u16,
+        remote,
+        u32::from_be(remote_port) as u16,
+    ))
+}
+
+/// Functions of their own, because the verifier wants loads from the context at constant offsets,
+/// and LLVM would share them between the families.
+#[inline(never)]
+fn v4_addresses(context: *mut bpf_sock_ops) -> (Address, Address) {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let local = unsafe { (*context).local_ip4 };
+    // SAFETY: as above.
+    let remote = unsafe { (*context).remote_ip4 };
+    (
+        Address::from_v4(local.to_ne_bytes()),
+        Address::from_v4(remote.to_ne_bytes()),
+    )
+}
+
+#[inline(never)]
+fn v6_addresses(context: *mut bpf_sock_ops) -> (Address, Address) {
+    // SAFETY: only addresses are formed.
+    let local = unsafe { (&raw const (*context).local_ip6).cast::<u32>() };
+    // SAFETY: only addresses are formed.
+    let remote = unsafe { (&raw const (*context).remote_ip6).cast::<u32>() };
+    (v6_address(local), v6_address(remote))
+}
+
+/// Volatile, because the verifier wants four loads of a word each.
+#[inline(always)]
+fn v6_address(words: *const u32) -> Address {
+    let word = |index: usize| {
+        // SAFETY: `index` is below 4, and the verifier rewrites loads from the context.
+        unsafe { words.add(index).read_volatile() }
+    };
+    let words = [word(0), word(1), word(2), word(3)];
+    Address::from_v6(zerocopy::transmute!(words))
+}

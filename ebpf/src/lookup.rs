@@ -1,0 +1,119 @@
+//! The classifier's look-ups, over BPF maps. Values are read in place: a program's stack is too
+//! small for copies of them.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::helpers::bpf_get_prandom_u32;
+use waysteer_common::abi::key::{
+    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+};
+use waysteer_common::abi::pod::{PodKey, PodValue};
+use waysteer_common::abi::settings::SettingsValue;
+use waysteer_common::abi::value::{EndpointSetValue, EndpointValue, ServiceValue, WorkloadValue};
+use waysteer_common::addr::Address;
+use waysteer_common::classify::{Flow, Lookup, classify_into};
+use waysteer_common::verdict::Verdict;
+use zerocopy::network_endian::U64;
+
+use crate::maps::{
+    ENDPOINTS, MESH_CIDRS, POD_ADDRESSES, PODS, SERVICE_CIDRS, SERVICE_PORTS, SERVICES, SETTINGS,
+    WAYPOINT_MEMBERS, WAYPOINTS, WORKLOADS,
+};
+
+/// A reference to a map's value.
+macro_rules! found {
+    ($map:ident, $key:expr) => {{
+        let value = $map.get_ptr($key)?;
+        // SAFETY: the verifier has proved that a non-null look-up result points to a whole value,
+        // which stays allocated while the program runs.
+        Some(unsafe { &*value })
+    }};
+}
+
+/// The kernel's maps.
+pub(crate) struct Maps;
+
+#[inline(always)]
+pub(crate) fn settings() -> &'static SettingsValue {
+    SETTINGS.get(0).unwrap_or(const { &SettingsValue::NONE })
+}
+
+#[inline(always)]
+pub(crate) fn pod(netns: u64) -> Option<&'static PodValue> {
+    let value = PODS.get_ptr(&PodKey {
+        netns: U64::new(netns),
+    })?;
+    // SAFETY: the verifier has proved that a non-null look-up result points to a whole value,
+    // which stays allocated while the program runs.
+    Some(unsafe { &*value })
+}
+
+/// The classifier, as a function of its own: its stack frame is gone when it returns.
+#[inline(never)]
+pub(crate) fn decide(flow: &Flow<'_>, verdict: &mut Verdict) {
+    classify_into(flow, &Maps, verdict);
+}
+
+#[inline(always)]
+pub(crate) fn pod_address(address: Address) -> Option<u64> {
+    let value = POD_ADDRESSES.get_ptr(&AddressKey { address })?;
+    // SAFETY: as in `found`.
+    Some(unsafe { *value }.netns.get())
+}
+
+impl Lookup for Maps {
+    #[inline(always)]
+    fn settings(&self) -> &SettingsValue {
+        settings()
+    }
+
+    #[inline(always)]
+    fn pod_address(&self, key: &AddressKey) -> Option<u64> {
+        pod_address(key.address)
+    }
+
+    #[inline(always)]
+    fn workload(&self, key: &AddressKey) -> Option<&WorkloadValue> {
+        found!(WORKLOADS, key)
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<&ServiceValue> {
+        found!(SERVICES, key)
+    }
+
+    #[inline(always)]
+    fn service_cidr(&self, key: &CidrKey) -> Option<&ServiceValue> {
+        SERVICE_CIDRS.get(&Key::new(CidrKey::NAMESPACE_BITS + 128, *key))
+    }
+
+    #[inline(always)]
+    fn service_port(&self, key: &ServicePortKey) -> Option<&EndpointSetValue> {
+        found!(SERVICE_PORTS, key)
+    }
+
+    #[inline(always)]
+    fn waypoint(&self, key: &WaypointKey) -> Option<&EndpointSetValue> {
+        found!(WAYPOINTS, key)
+    }
+
+    #[inline(always)]
+    fn is_waypoint_member(&self, key: &WaypointMemberKey) -> bool {
+        WAYPOINT_MEMBERS.get_ptr(key).is_some()
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, key: &EndpointKey) -> Option<&EndpointValue> {
+        found!(ENDPOINTS, key)
+    }
+
+    #[inline(always)]
+    fn in_mesh(&self, address: &Address) -> bool {
+        MESH_CIDRS.get(&Key::new(128, address.octets())).is_some()
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper takes no argument and has no precondition.
+        unsafe { bpf_get_prandom_u32() }
+    }
+}

@@ -1,0 +1,138 @@
+//! `connect4` and `connect6`: every TCP connection of an enrolled pod is judged here, before
+//! anything else rewrites its destination.
+
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
+use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
+use aya_ebpf::macros::cgroup_sock_addr;
+use aya_ebpf::programs::SockAddrContext;
+use waysteer_common::abi::key::TupleKey;
+use waysteer_common::abi::names::{MARK_MASK, STEER_MARK, TUNNEL_MARK};
+use waysteer_common::abi::value::SocketValue;
+use waysteer_common::addr::Address;
+use waysteer_common::classify::Flow;
+use waysteer_common::verdict::{Hook, PacketAction, Verdict};
+use zerocopy::network_endian::U64;
+
+use crate::{load, lookup, maps, report, settings, steer};
+
+const IPPROTO_TCP: u32 = 6;
+const LOOPBACK_INDEX: u32 = 1;
+
+enum Outcome {
+    Proceed,
+    /// `EPERM`; only where proceeding would be plaintext.
+    Refuse,
+}
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(context: SockAddrContext) -> i32 {
+    code(connect(
+        context.sock_addr,
+        load::connect4_destination(context.sock_addr),
+    ))
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(context: SockAddrContext) -> i32 {
+    code(connect(
+        context.sock_addr,
+        load::connect6_destination(context.sock_addr),
+    ))
+}
+
+#[inline(always)]
+fn code(outcome: Outcome) -> i32 {
+    match outcome {
+        Outcome::Proceed => 1,
+        Outcome::Refuse => 0,
+    }
+}
+
+#[inline(always)]
+fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    if unsafe { (*context).protocol } != IPPROTO_TCP {
+        return Outcome::Proceed;
+    }
+    // SAFETY: the helper accepts the context of this program type.
+    let netns = unsafe { bpf_get_netns_cookie(context.cast()) };
+    let Some(pod) = lookup::pod(netns) else {
+        return Outcome::Proceed;
+    };
+    let Some(socket) = socket(context) else {
+        return Outcome::Proceed;
+    };
+    // SAFETY: `socket` is not null, and the verifier knows its type.
+    let mark = unsafe { (*socket).mark };
+    if mark & MARK_MASK == TUNNEL_MARK {
+        return Outcome::Proceed;
+    }
+    if destination.is_loopback() || destination.is_unspecified() {
+        return unmark(context, mark);
+    }
+    let port = load::connect_port(context);
+    let mut verdict = Verdict::NONE;
+    lookup::decide(
+        &Flow {
+            pod,
+            netns,
+            destination,
+            port,
+        },
+        &mut verdict,
+    );
+    let tuple = TupleKey::new(Address::UNSPECIFIED, 0, destination, port);
+    report::verdict(Hook::Connect, netns, &tuple, &verdict);
+    if settings::dry_run() {
+        return Outcome::Proceed;
+    }
+    remember(socket, &verdict);
+    if !verdict.steer {
+        return unmark(context, mark);
+    }
+    // SAFETY: as above.
+    let device = unsafe { (*socket).bound_dev_if };
+    if device != 0 && device != LOOPBACK_INDEX && !steer::unbind_from_device(context) {
+        return refuse();
+    }
+    if steer::set_socket_mark(context, steer::with_mark(mark, STEER_MARK)) {
+        Outcome::Proceed
+    } else {
+        refuse()
+    }
+}
+
+#[inline(always)]
+fn refuse() -> Outcome {
+    report::action(PacketAction::MarkFailed);
+    Outcome::Refuse
+}
+
+/// A socket that was steered before and now goes elsewhere.
+#[inline(always)]
+fn unmark(context: *mut bpf_sock_addr, mark: u32) -> Outcome {
+    if !steer::marked_for_tunnel(mark) || steer::set_socket_mark(context, steer::with_mark(mark, 0))
+    {
+        Outcome::Proceed
+    } else {
+        refuse()
+    }
+}
+
+#[inline(always)]
+fn socket(context: *mut bpf_sock_addr) -> Option<*mut bpf_sock> {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let socket = unsafe { (*context).__bindgen_anon_1.sk };
+    if socket.is_null() { None } else { Some(socket) }
+}
+
+/// The verdict travels with the socket: to `sockops`, which knows the source port, and to
+/// `pod_egress`. Where there is no memory for it, both decide again.
+#[inline(always)]
+fn remember(socket: *mut bpf_sock, verdict: &Verdict) {
+    let value = SocketValue {
+        decided_at: U64::new(report::now()),
+        verdict: verdict.to_wire(),
+    };
+    maps::set_socket_value(socket, &value);
+}

@@ -1,0 +1,191 @@
+//! `pod_egress`: the guard on the pod's `eth0`. What should have been steered and was not, because
+//! its sender never called `connect()`, or because somebody took its mark or our routes away, is
+//! brought back; what cannot be brought back does not leave.
+
+use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::helpers::generated::bpf_sk_fullsock;
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use waysteer_common::abi::key::TupleKey;
+use waysteer_common::abi::names::{HBONE_PORT, MARK_MASK, RETURN_MARK, STEER_MARK, TUNNEL_MARK};
+use waysteer_common::abi::pod::PodValue;
+use waysteer_common::abi::value::{SocketValue, VerdictValue};
+use waysteer_common::classify::Flow;
+use waysteer_common::packet::{Parsed, Segment};
+use waysteer_common::verdict::{Hook, PacketAction, Reason, Verdict};
+use zerocopy::network_endian::U64;
+
+use super::{sockops, tcx_code};
+use crate::load::Skb;
+use crate::lookup;
+use crate::maps::{self, FLOWS, LOCAL_FLOWS, PACKET_FLOWS};
+use crate::report;
+use crate::steer::{self, Action};
+
+const SOCK_STREAM: u32 = 1;
+const IPPROTO_TCP: u32 = 6;
+
+/// What the sending socket tells of a packet.
+enum Sender {
+    /// A TCP socket whose verdict says so.
+    Steered,
+    /// A TCP socket whose verdict says so.
+    Bypassed,
+    /// A TCP socket that never went through `connect()`: accepted, older than the pod's
+    /// enrolment, or of the kernel itself.
+    Unjudged(*mut bpf_sock),
+    /// A raw or packet socket, a virtual machine, or the kernel's answer for no socket.
+    NotTcp,
+}
+
+#[classifier]
+pub fn pod_egress(context: TcContext) -> i32 {
+    tcx_code(egress(Skb(context.skb.skb)))
+}
+
+#[inline(always)]
+fn egress(skb: Skb) -> Action {
+    let mark = skb.mark();
+    match mark & MARK_MASK {
+        TUNNEL_MARK => return Action::Next,
+        STEER_MARK => return bring_back(skb, mark, STEER_MARK),
+        RETURN_MARK => return bring_back(skb, mark, RETURN_MARK),
+        _ => {}
+    }
+    match sender(skb) {
+        Sender::Steered => bring_back(skb, mark, STEER_MARK),
+        Sender::Bypassed => Action::Next,
+        Sender::Unjudged(socket) => judge(skb, mark, socket),
+        Sender::NotTcp => judge(skb, mark, core::ptr::null_mut()),
+    }
+}
+
+#[inline(always)]
+fn bring_back(skb: Skb, mark: u32, low: u32) -> Action {
+    report::action(PacketAction::GuardReturned);
+    steer::redirect_to_loopback(skb, steer::with_mark(mark, low))
+}
+
+#[inline(always)]
+fn sender(skb: Skb) -> Sender {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let socket = unsafe { (*skb.0).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return Sender::NotTcp;
+    }
+    // SAFETY: the verifier has seen the null check.
+    let socket = unsafe { bpf_sk_fullsock(socket) };
+    if socket.is_null() {
+        return Sender::NotTcp;
+    }
+    // SAFETY: the verifier has seen the null check.
+    let kind = unsafe { (*socket).type_ };
+    // SAFETY: as above.
+    let protocol = unsafe { (*socket).protocol };
+    if kind != SOCK_STREAM || protocol != IPPROTO_TCP {
+        return Sender::NotTcp;
+    }
+    let value = maps::socket_value(socket);
+    if value.is_null() {
+        return Sender::Unjudged(socket);
+    }
+    // SAFETY: the verifier has seen the null check.
+    if unsafe { (*value).verdict.flags } & VerdictValue::STEER != 0 {
+        Sender::Steered
+    } else {
+        Sender::Bypassed
+    }
+}
+
+#[inline(always)]
+fn judge(skb: Skb, mark: u32, socket: *mut bpf_sock) -> Action {
+    let mut segment = Segment::default();
+    match skb.parse(&mut segment) {
+        Parsed::Tcp => {}
+        Parsed::Other => return Action::Next,
+        Parsed::LaterFragment => {
+            report::action(PacketAction::FragmentPassed);
+            return Action::Next;
+        }
+        Parsed::Unreadable => {
+            report::action(PacketAction::UnreadableDropped);
+            return Action::Drop;
+        }
+    }
+    let tuple = &segment.tuple;
+    let netns = lookup::pod_address(tuple.source).unwrap_or(0);
+    if !segment.is_syn() && !continues_unjudged(&segment, netns, socket) {
+        return Action::Next;
+    }
+    if tuple.destination.is_loopback() {
+        return Action::Next;
+    }
+    // A source address that is not the pod's belongs to nobody we know: row 1.
+    let pod = lookup::pod(netns).unwrap_or(const { &PodValue::UNKNOWN });
+    let mut verdict = Verdict::NONE;
+    let flow = Flow {
+        pod,
+        netns,
+        destination: tuple.destination,
+        port: tuple.destination_port.get(),
+    };
+    lookup::decide(&flow, &mut verdict);
+    report::verdict(Hook::PodEgress, netns, tuple, &verdict);
+    if !verdict.steer {
+        return let_go(tuple, &verdict);
+    }
+    if skb.has_vlan() || segment.is_vlan() || segment.is_fragment() {
+        report::action(PacketAction::GuardDropped);
+        return Action::Drop;
+    }
+    remember(tuple, netns, socket, &verdict);
+    report::action(PacketAction::GuardSteered);
+    steer::redirect_to_loopback(skb, steer::with_mark(mark, STEER_MARK))
+}
+
+/// Whether a later segment without a verdict may belong to a connection that must be steered.
+#[inline(always)]
+fn continues_unjudged(segment: &Segment, netns: u64, socket: *mut bpf_sock) -> bool {
+    if !socket.is_null() {
+        return false;
+    }
+    let tuple = &segment.tuple;
+    if PACKET_FLOWS.get_ptr(&tuple.in_netns(netns)).is_some() {
+        return true;
+    }
+    // Resets carry no data; answers of the kernel to what came by HBONE or past the tunnel, and
+    // to connections that were let in, go back the way they came.
+    !segment.is_rst()
+        && tuple.source_port.get() != HBONE_PORT
+        && LOCAL_FLOWS.get_ptr(&tuple.reversed()).is_none()
+}
+
+#[inline(always)]
+fn let_go(tuple: &TupleKey, verdict: &Verdict) -> Action {
+    if verdict.reason == Reason::LocalBypass {
+        sockops::let_in(tuple, PacketAction::LocalFlowRecorded);
+    }
+    Action::Next
+}
+
+/// For the segments to come, and for the tunnel. A function of its own, so that its stack frame is
+/// gone when it returns.
+#[inline(never)]
+fn remember(tuple: &TupleKey, netns: u64, socket: *mut bpf_sock, verdict: &Verdict) {
+    let flow = tuple.in_netns(netns);
+    let verdict = verdict.to_wire();
+    if FLOWS.insert(&flow, &verdict, 0).is_err() {
+        report::action(PacketAction::RecordFailed);
+    }
+    if socket.is_null() {
+        if PACKET_FLOWS.insert(&flow, &1, 0).is_err() {
+            report::action(PacketAction::RecordFailed);
+        }
+    } else {
+        let value = SocketValue {
+            decided_at: U64::new(report::now()),
+            verdict,
+        };
+        maps::set_socket_value(socket, &value);
+    }
+}

@@ -1,0 +1,90 @@
+//! `pod_ingress`: on the pod's `eth0`. What comes as HBONE is left alone, all other new TCP
+//! connections reach the tunnel's plaintext listener.
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use waysteer_common::abi::key::TupleKey;
+use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, LOCAL_FLOW_TTL_NS};
+use waysteer_common::packet::{Parsed, Segment};
+use waysteer_common::verdict::PacketAction;
+
+use super::tcx_code;
+use crate::load::Skb;
+use crate::maps::LOCAL_FLOWS;
+use crate::report;
+use crate::steer::{self, Action, Owner};
+
+#[classifier]
+pub fn pod_ingress(context: TcContext) -> i32 {
+    tcx_code(ingress(Skb(context.skb.skb)))
+}
+
+#[inline(always)]
+fn ingress(skb: Skb) -> Action {
+    if skb.has_vlan() {
+        // For a VLAN device of the pod's own making, or for nobody.
+        report::action(PacketAction::VlanPassed);
+        return Action::Next;
+    }
+    let mut segment = Segment::default();
+    match skb.parse(&mut segment) {
+        Parsed::Tcp => {}
+        Parsed::Other => return Action::Next,
+        Parsed::LaterFragment => {
+            report::action(PacketAction::FragmentPassed);
+            return Action::Next;
+        }
+        Parsed::Unreadable => {
+            report::action(PacketAction::UnreadableDropped);
+            return Action::Drop;
+        }
+    }
+    if segment.tuple.destination_port.get() == HBONE_PORT {
+        return Action::Next;
+    }
+    if segment.is_vlan() {
+        report::action(PacketAction::VlanPassed);
+        return Action::Next;
+    }
+    match steer::owner(skb, &segment.tuple) {
+        Owner::Connection => return Action::Next,
+        Owner::TimeWait if !segment.is_syn() => return Action::Next,
+        Owner::TimeWait if is_exempt(&segment.tuple) => return Action::Next,
+        Owner::TimeWait => report::action(PacketAction::PortReused),
+        Owner::None if is_exempt(&segment.tuple) => {
+            report::action(PacketAction::ExemptPassed);
+            return Action::Next;
+        }
+        Owner::None => {}
+    }
+    if segment.is_fragment() {
+        // A socket cannot be assigned to a packet that has yet to be put together.
+        report::action(PacketAction::FragmentDropped);
+        return Action::Drop;
+    }
+    // Not only SYNs: under SYN cookies there is no socket until the third packet of the handshake.
+    to_plaintext_listener(skb, &segment)
+}
+
+#[inline(always)]
+fn to_plaintext_listener(skb: Skb, segment: &Segment) -> Action {
+    steer::assign_or_hold(
+        skb,
+        segment.tuple.source.is_v4(),
+        INBOUND_PLAINTEXT_PORT,
+        PacketAction::InboundAssigned,
+        PacketAction::InboundHeld,
+    )
+}
+
+/// Whether `sockops` has recorded this connection at its source. The entry is not taken away: the
+/// SYN may be sent again.
+#[inline(always)]
+fn is_exempt(tuple: &TupleKey) -> bool {
+    let Some(value) = LOCAL_FLOWS.get_ptr(tuple) else {
+        return false;
+    };
+    // SAFETY: the verifier has seen the null check; the value stays allocated while we run.
+    let recorded_at = unsafe { (*value).recorded_at };
+    report::now().wrapping_sub(recorded_at.get()) < LOCAL_FLOW_TTL_NS
+}

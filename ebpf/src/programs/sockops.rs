@@ -1,0 +1,129 @@
+//! `sock_ops`: at `TCP_CONNECT_CB` the whole tuple is known and the SYN not yet sent.
+
+use aya_ebpf::bindings::{
+    BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
+    bpf_sock, bpf_sock_ops,
+};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_sock_ops_cb_flags_set};
+use aya_ebpf::macros;
+use aya_ebpf::programs::SockOpsContext;
+use waysteer_common::abi::key::TupleKey;
+use waysteer_common::abi::value::{LocalFlowValue, SocketValue, TrafficValue, VerdictValue};
+use waysteer_common::verdict::{PacketAction, Reason, traffic_slot};
+use zerocopy::network_endian::U64;
+
+use crate::maps::{FLOWS, LOCAL_FLOWS, TRAFFIC};
+use crate::{load, lookup, maps, report};
+
+#[macros::sock_ops]
+pub fn sock_ops(context: SockOpsContext) -> u32 {
+    let ops = context.ops;
+    match context.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(ops),
+        BPF_SOCK_OPS_STATE_CB => state_changed(ops),
+        _ => {}
+    }
+    0
+}
+
+#[inline(always)]
+fn connecting(ops: *mut bpf_sock_ops) {
+    let Some(tuple) = load::connection(ops) else {
+        return;
+    };
+    // SAFETY: the helper accepts the context of this program type.
+    let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
+    let Some(value) = socket_value(ops) else {
+        return host_to_pod(netns, &tuple);
+    };
+    let verdict = value.verdict;
+    if verdict.flags & VerdictValue::STEER != 0 {
+        if FLOWS.insert(&tuple.in_netns(netns), &verdict, 0).is_err() {
+            report::action(PacketAction::RecordFailed);
+        }
+    } else if verdict.reason == Reason::LocalBypass as u8 {
+        let_in(&tuple, PacketAction::LocalFlowRecorded);
+    }
+    opened(&verdict);
+    // SAFETY: the helper accepts the context of this program type.
+    unsafe { bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG as i32) };
+}
+
+/// A process of the host's netns, such as the kubelet with a probe, dials a pod.
+#[inline(always)]
+fn host_to_pod(netns: u64, tuple: &TupleKey) {
+    if lookup::settings().host_netns.get() == netns
+        && lookup::pod_address(tuple.destination).is_some()
+    {
+        let_in(tuple, PacketAction::HostFlowRecorded);
+    }
+}
+
+/// Tells the destination's `pod_ingress` not to capture this connection.
+#[inline(always)]
+pub(super) fn let_in(tuple: &TupleKey, recorded: PacketAction) {
+    let value = LocalFlowValue {
+        recorded_at: U64::new(report::now()),
+    };
+    report::action(match LOCAL_FLOWS.insert(tuple, &value, 0) {
+        Ok(()) => recorded,
+        Err(_) => PacketAction::RecordFailed,
+    });
+}
+
+#[inline(always)]
+fn state_changed(ops: *mut bpf_sock_ops) {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let [_, new_state, ..] = unsafe { (*ops).__bindgen_anon_1.args };
+    if new_state != BPF_TCP_CLOSE {
+        return;
+    }
+    let Some(value) = socket_value(ops) else {
+        return;
+    };
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let sent = unsafe { (*ops).bytes_acked };
+    // SAFETY: as above.
+    let received = unsafe { (*ops).bytes_received };
+    let duration = report::now().wrapping_sub(value.decided_at.get());
+    update(&value.verdict, |traffic| {
+        add(&mut traffic.closed, 1);
+        add(&mut traffic.bytes_sent, sent);
+        add(&mut traffic.bytes_received, received);
+        add(&mut traffic.duration_ns, duration);
+    });
+}
+
+#[inline(always)]
+fn opened(verdict: &VerdictValue) {
+    update(verdict, |traffic| add(&mut traffic.opened, 1));
+}
+
+#[inline(always)]
+fn update(verdict: &VerdictValue, change: impl FnOnce(&mut TrafficValue)) {
+    let slot = traffic_slot(verdict.class, verdict.flags & VerdictValue::STEER != 0);
+    if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
+        // SAFETY: the slot is this CPU's own.
+        change(unsafe { &mut *traffic });
+    }
+}
+
+#[inline(always)]
+fn add(counter: &mut U64, amount: u64) {
+    *counter = U64::new(counter.get().wrapping_add(amount));
+}
+
+#[inline(always)]
+fn socket_value(ops: *mut bpf_sock_ops) -> Option<SocketValue> {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let socket: *mut bpf_sock = unsafe { (*ops).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    let value = maps::socket_value(socket);
+    if value.is_null() {
+        return None;
+    }
+    // SAFETY: the verifier has seen the null check.
+    Some(unsafe { *value })
+}
