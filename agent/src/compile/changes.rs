@@ -1,0 +1,121 @@
+//! What must be written to bring the maps from one set of tables to another.
+
+use std::collections::BTreeMap;
+
+use waysteer_common::abi::key::{
+    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+};
+use waysteer_common::abi::pod::{PodKey, PodValue};
+use waysteer_common::abi::settings::SettingsValue;
+use waysteer_common::abi::value::{
+    EndpointSetValue, EndpointValue, PodAddressValue, ServiceValue, WorkloadValue,
+};
+
+use super::tables::{CidrTableKey, Tables};
+
+/// Changes of one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableChanges<K, V> {
+    pub upserts: Vec<(K, V)>,
+    pub removals: Vec<K>,
+}
+
+impl<K: Ord + Copy, V: PartialEq + Copy> TableChanges<K, V> {
+    fn between(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Self {
+        let changed = new.iter().filter(|(key, value)| old.get(key) != Some(value));
+        let gone = old.keys().filter(|key| !new.contains_key(key));
+        Self { upserts: changed.map(|(k, v)| (*k, *v)).collect(), removals: gone.copied().collect() }
+    }
+
+    fn apply(&self, table: &mut BTreeMap<K, V>) {
+        for key in &self.removals {
+            table.remove(key);
+        }
+        table.extend(self.upserts.iter().copied());
+    }
+
+    pub fn len(&self) -> usize {
+        self.upserts.len() + self.removals.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Changes of all tables.
+///
+/// The writer keeps to this order, so that every intermediate state is safe: first what is
+/// referred to (endpoints, then the sets that count them, then services and workloads, then
+/// pods), then what refers to it; removals the other way round. Settings that forbid are written
+/// before everything else, settings that permit after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    pub old_settings: SettingsValue,
+    pub settings: SettingsValue,
+    pub pods: TableChanges<PodKey, PodValue>,
+    pub pod_addresses: TableChanges<AddressKey, PodAddressValue>,
+    pub workloads: TableChanges<AddressKey, WorkloadValue>,
+    pub services: TableChanges<ServiceKey, ServiceValue>,
+    pub service_cidrs: TableChanges<CidrTableKey<CidrKey>, ServiceValue>,
+    pub service_ports: TableChanges<ServicePortKey, EndpointSetValue>,
+    pub endpoints: TableChanges<EndpointKey, EndpointValue>,
+    pub waypoints: TableChanges<WaypointKey, EndpointSetValue>,
+    pub waypoint_members: TableChanges<WaypointMemberKey, u8>,
+    pub mesh_cidrs: TableChanges<CidrTableKey<[u8; 16]>, u8>,
+}
+
+/// Visits every table once, as a field of the three structs that have them all.
+macro_rules! each_table {
+    ($visit:ident) => {
+        $visit!(
+            pods,
+            pod_addresses,
+            workloads,
+            services,
+            service_cidrs,
+            service_ports,
+            endpoints,
+            waypoints,
+            waypoint_members,
+            mesh_cidrs
+        )
+    };
+}
+
+impl Changes {
+    /// What brings `old` to `new`.
+    pub fn between(old: &Tables, new: &Tables) -> Self {
+        macro_rules! build {
+            ($($table:ident),*) => {
+                Self {
+                    old_settings: old.settings,
+                    settings: new.settings,
+                    $($table: TableChanges::between(&old.$table, &new.$table),)*
+                }
+            };
+        }
+        each_table!(build)
+    }
+
+    /// The same on tables as the writer does on maps.
+    pub fn apply(&self, tables: &mut Tables) {
+        macro_rules! apply {
+            ($($table:ident),*) => { $(self.$table.apply(&mut tables.$table);)* };
+        }
+        each_table!(apply);
+        tables.settings = self.settings;
+    }
+
+    /// Number of map writes.
+    pub fn len(&self) -> usize {
+        macro_rules! sum {
+            ($($table:ident),*) => { 0 $(+ self.$table.len())* };
+        }
+        each_table!(sum) + usize::from(self.old_settings != self.settings)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
