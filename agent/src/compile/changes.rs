@@ -22,9 +22,14 @@ pub struct TableChanges<K, V> {
 
 impl<K: Ord + Copy, V: PartialEq + Copy> TableChanges<K, V> {
     fn between(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Self {
-        let changed = new.iter().filter(|(key, value)| old.get(key) != Some(value));
+        let changed = new
+            .iter()
+            .filter(|(key, value)| old.get(key) != Some(value));
         let gone = old.keys().filter(|key| !new.contains_key(key));
-        Self { upserts: changed.map(|(k, v)| (*k, *v)).collect(), removals: gone.copied().collect() }
+        Self {
+            upserts: changed.map(|(k, v)| (*k, *v)).collect(),
+            removals: gone.copied().collect(),
+        }
     }
 
     fn apply(&self, table: &mut BTreeMap<K, V>) {

@@ -26,15 +26,20 @@ pub fn waypoint_id(address: &GatewayAddress) -> u64 {
 
 /// The id of a service's weighted waypoints taken together.
 pub(super) fn weighted_waypoint_id(waypoints: &[WeightedWaypoint]) -> u64 {
-    let names: Vec<String> =
-        waypoints.iter().map(|w| format!("{}*{}", w.weight, gateway_name(&w.destination))).collect();
+    let names: Vec<String> = waypoints
+        .iter()
+        .map(|w| format!("{}*{}", w.weight, gateway_name(&w.destination)))
+        .collect();
     let parts: Vec<&str> = names.iter().map(String::as_str).collect();
     digest("weighted waypoint", &parts)
 }
 
 /// The id of the endpoints of one service port for one locality group.
 pub(super) fn port_set_id(service: u64, port: u16, group: u32) -> u64 {
-    digest("port", &[&service.to_string(), &port.to_string(), &group.to_string()])
+    digest(
+        "port",
+        &[&service.to_string(), &port.to_string(), &group.to_string()],
+    )
 }
 
 /// The id of the endpoints of a waypoint for one locality group.

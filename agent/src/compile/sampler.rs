@@ -11,7 +11,10 @@ pub(super) struct Slot {
 pub(super) fn slots(weights: &[u128]) -> Vec<Slot> {
     let count = weights.len() as u128;
     let sum: u128 = weights.iter().sum();
-    let whole = |index: usize| Slot { threshold: u32::MAX, alias: index as u32 };
+    let whole = |index: usize| Slot {
+        threshold: u32::MAX,
+        alias: index as u32,
+    };
     let mut slots: Vec<Slot> = (0..weights.len()).map(whole).collect();
     if sum == 0 {
         return slots;
@@ -24,7 +27,10 @@ pub(super) fn slots(weights: &[u128]) -> Vec<Slot> {
         small.pop();
         // Below `sum`, so the quotient is below 2^32.
         let threshold = ((scaled[below] << 32) / sum) as u32;
-        slots[below] = Slot { threshold, alias: above as u32 };
+        slots[below] = Slot {
+            threshold,
+            alias: above as u32,
+        };
         scaled[above] -= sum - scaled[below];
         if scaled[above] < sum {
             large.pop();

@@ -1,7 +1,9 @@
 //! What the maps should hold.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use waysteer_common::abi::key::{
     AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
 };
@@ -50,7 +52,10 @@ impl<R: Fn() -> u32> Lookup for TableLookup<'_, R> {
     }
 
     fn pod_address(&self, key: &AddressKey) -> Option<u64> {
-        self.tables.pod_addresses.get(key).map(|value| value.netns.get())
+        self.tables
+            .pod_addresses
+            .get(key)
+            .map(|value| value.netns.get())
     }
 
     fn workload(&self, key: &AddressKey) -> Option<&WorkloadValue> {
@@ -64,9 +69,14 @@ impl<R: Fn() -> u32> Lookup for TableLookup<'_, R> {
     fn service_cidr(&self, key: &CidrKey) -> Option<&ServiceValue> {
         longest_prefix(|prefix| {
             let address = masked(key.address, prefix);
-            let data = CidrKey { namespace: key.namespace, address };
+            let data = CidrKey {
+                namespace: key.namespace,
+                address,
+            };
             let prefix = prefix + CidrKey::NAMESPACE_BITS;
-            self.tables.service_cidrs.get(&CidrTableKey { prefix, data })
+            self.tables
+                .service_cidrs
+                .get(&CidrTableKey { prefix, data })
         })
     }
 
@@ -104,7 +114,26 @@ fn longest_prefix<'a, V>(get: impl Fn(u32) -> Option<&'a V>) -> Option<&'a V> {
 }
 
 /// The address with all bits after the prefix zero.
-pub(super) fn masked(address: [u8; 16], prefix: u32) -> [u8; 16] {
+fn masked(address: [u8; 16], prefix: u32) -> [u8; 16] {
     let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
     (u128::from_be_bytes(address) & mask).to_be_bytes()
+}
+
+/// An address as map keys have it.
+pub(super) fn address_of(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(v4) => Address::from_v4(v4.octets()),
+        IpAddr::V6(v6) => Address::from_v6(v6.octets()),
+    }
+}
+
+/// A block as longest-prefix keys have it: its first address, and the prefix in the v4-mapped
+/// space.
+pub(super) fn prefix_of(block: &IpNet) -> ([u8; 16], u32) {
+    let prefix = u32::from(block.prefix_len());
+    let prefix = match block {
+        IpNet::V4(_) => prefix + 96,
+        IpNet::V6(_) => prefix,
+    };
+    (masked(address_of(block.network()).octets(), prefix), prefix)
 }

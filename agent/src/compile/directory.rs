@@ -1,0 +1,71 @@
+//! What ids stand for: for the tunnel, which needs identities, and for people.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Mesh, Service, Workload};
+
+use super::id::{service_id, workload_id};
+
+/// Names behind the numbers of a verdict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Directory {
+    pub workloads: BTreeMap<u64, Entry>,
+    pub services: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// A workload's `namespace/name`, a service's `namespace/hostname`.
+    pub name: String,
+    /// SPIFFE identities that whoever answers for it may present.
+    pub identities: Vec<String>,
+}
+
+impl Directory {
+    pub(super) fn new(mesh: &Mesh) -> Self {
+        let workloads = mesh
+            .workloads
+            .values()
+            .map(|w| (workload_id(&w.uid), of_workload(w, mesh)));
+        let services = mesh
+            .services
+            .values()
+            .map(|s| (service_id(&s.hostname), of_service(s)));
+        Self {
+            workloads: workloads.collect(),
+            services: services.collect(),
+        }
+    }
+}
+
+/// A workload may answer with its own identity, or with one that its services are said to have.
+fn of_workload(workload: &Workload, mesh: &Mesh) -> Entry {
+    let own = identity(workload);
+    let of_services = workload
+        .services
+        .keys()
+        .filter_map(|name| mesh.services.get(name))
+        .flat_map(|service| service.subject_alt_names.iter().cloned());
+    Entry {
+        name: format!("{}/{}", workload.namespace, workload.name),
+        identities: std::iter::once(own).chain(of_services).collect(),
+    }
+}
+
+fn of_service(service: &Service) -> Entry {
+    Entry {
+        name: service.hostname.to_string(),
+        identities: service.subject_alt_names.clone(),
+    }
+}
+
+/// The SPIFFE identity of a workload.
+fn identity(workload: &Workload) -> String {
+    let Workload {
+        trust_domain,
+        namespace,
+        service_account,
+        ..
+    } = workload;
+    format!("spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}")
+}
