@@ -11,8 +11,12 @@
 
 pub mod ca;
 pub mod certs;
+pub mod copy;
 pub mod identity;
+pub mod refusal;
+pub mod stream;
 pub mod tls;
+pub mod window;
 
 /// The port on which every HBONE listener of an ambient mesh listens.
 pub const HBONE_PORT: u16 = 15008;
