@@ -11,6 +11,7 @@
 
 pub mod ca;
 pub mod certs;
+pub mod client;
 pub mod copy;
 pub mod identity;
 pub mod refusal;
