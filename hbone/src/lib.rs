@@ -15,6 +15,7 @@ pub mod client;
 pub mod copy;
 pub mod identity;
 pub mod refusal;
+pub mod server;
 pub mod stream;
 pub mod tls;
 pub mod window;
