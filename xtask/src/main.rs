@@ -1,1 +1,57 @@
-fn main() {}
+//! waysteer's developer commands: `cargo xtask COMMAND`, one module a command.
+
+mod build_ebpf;
+mod ci;
+mod command;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "waysteer's developer commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Installs what building needs and this machine lacks
+    Setup(setup::Args),
+    /// Builds the kernel programs to target/bpf/waysteer.o
+    BuildEbpf(build_ebpf::Args),
+    /// Runs the host tests and, as root, the kernel tests
+    Test(test::Args),
+    /// Checks layout, layering and house rules that no compiler knows
+    Tidy,
+    /// Runs everything that a change must pass
+    Ci(ci::Args),
+}
+
+fn main() -> ExitCode {
+    // Printed by hand: with RUST_BACKTRACE set, as it often is, a returned error buries what went
+    // wrong under twenty frames.
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Setup(args) => setup::run(&args),
+        Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Tidy => tidy::run(),
+        Command::Ci(args) => ci::run(&args),
+    }
+}

@@ -1,0 +1,80 @@
+//! `cargo xtask build-ebpf`: the kernel programs, for the bpf target, with BTF.
+
+mod sections;
+mod verified;
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{command, setup, workspace};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Only builds; no table of sections, no loading
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Args {
+    pub(crate) fn quiet() -> Self {
+        Self { quiet: true }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::require_for_building()?;
+    command::run(&mut inner_cargo("build"))?;
+    let object = workspace::bpf_object();
+    let built = workspace::target()
+        .join("bpf-build")
+        .join(TARGET)
+        .join("release/waysteer");
+    let bytes = fs::read(&built).with_context(|| format!("{} is missing", built.display()))?;
+    // An unchanged object keeps its time, so that nothing that includes it is built again.
+    if fs::read(&object).ok().as_ref() != Some(&bytes) {
+        let directory = object.parent().context("the object has a directory")?;
+        fs::create_dir_all(directory)?;
+        fs::write(&object, &bytes)?;
+    }
+    println!("{} ({} bytes)", object.display(), bytes.len());
+    if args.quiet {
+        return Ok(());
+    }
+    sections::print(&bytes)?;
+    if workspace::is_root() {
+        verified::print(&bytes)
+    } else {
+        println!("verified instruction counts left out: loading needs root");
+        Ok(())
+    }
+}
+
+/// Lints the kernel programs as they are built: host clippy does not see what is for bpf only.
+pub(crate) fn clippy() -> Result<()> {
+    setup::require_for_building()?;
+    command::run(inner_cargo("clippy").args(["--", "-D", "warnings"]))
+}
+
+/// A cargo for the bpf target. The pinned stable compiler builds `core` for it, for which it is
+/// told to allow unstable options; nothing else in the workspace is built so.
+fn inner_cargo(command: &str) -> Command {
+    let flags = [
+        // What aya-ebpf's bindings are chosen by: layouts that the kernel takes from its own
+        // architecture.
+        format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+    ];
+    let mut cargo = command::cargo([command, "-Z", "build-std=core", "--target", TARGET]);
+    cargo
+        .args(["--release", "--package", "waysteer-ebpf", "--target-dir"])
+        .arg(workspace::target().join("bpf-build"))
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .env_remove("RUSTFLAGS");
+    cargo
+}

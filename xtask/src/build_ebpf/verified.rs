@@ -1,0 +1,46 @@
+//! What the verifier says: each program is loaded once and let go again.
+
+use anyhow::{Context as _, Result, bail};
+use aya::programs::Program;
+use aya::{Btf, Ebpf, EbpfLoader};
+
+/// DESIGN section 10. Above it a program is not refused, but someone should know.
+const BUDGET: u32 = 10_000;
+
+/// Loads every program and prints how many instructions the verifier walked.
+pub(super) fn print(bytes: &[u8]) -> Result<()> {
+    let btf = Btf::from_sys_fs().context("the kernel's own BTF could not be read")?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&btf))
+        .load(bytes)
+        .context("the object's maps could not be made")?;
+    let mut names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+    names.sort();
+    println!("{:<24} {:>24}", "program", "verified instructions");
+    for name in &names {
+        let count = load(&mut ebpf, name).with_context(|| format!("program {name}"))?;
+        let remark = if count > BUDGET {
+            "  WARNING: over budget"
+        } else {
+            ""
+        };
+        println!("{name:<24} {count:>15} of {BUDGET}{remark}");
+    }
+    Ok(())
+}
+
+fn load(ebpf: &mut Ebpf, name: &str) -> Result<u32> {
+    let program = ebpf.program_mut(name).context("is gone")?;
+    match program {
+        Program::CgroupSockAddr(program) => program.load()?,
+        Program::SchedClassifier(program) => program.load()?,
+        Program::SockOps(program) => program.load()?,
+        other => bail!(
+            "is of a type that nothing here loads: {:?}",
+            other.prog_type()
+        ),
+    }
+    let info = program.info()?;
+    info.verified_instruction_count()
+        .context("this kernel does not tell the verified instructions (before 5.16)")
+}

@@ -1,0 +1,65 @@
+//! `cargo xtask ci`: what a change must pass, cheap first; stops at the first failure.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::{build_ebpf, command, test, tidy};
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    test: test::Args,
+}
+
+type Step<'a> = (&'a str, Box<dyn Fn() -> Result<()> + 'a>);
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let steps: Vec<Step<'_>> = vec![
+        ("fmt", cargo(&["fmt", "--all", "--check"])),
+        (
+            "clippy, host",
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+                "-D",
+                "warnings",
+            ]),
+        ),
+        ("clippy, bpf", Box::new(build_ebpf::clippy)),
+        ("tidy", Box::new(tidy::run)),
+        (
+            "doc",
+            Box::new(|| {
+                command::run(
+                    command::cargo(["doc", "--no-deps", "--document-private-items"])
+                        .env("RUSTDOCFLAGS", "-D warnings"),
+                )
+            }),
+        ),
+        ("test", Box::new(|| test::run(&args.test))),
+    ];
+    let mut times = Vec::new();
+    for (name, step) in &steps {
+        println!("==== {name}");
+        let start = Instant::now();
+        step().with_context(|| format!("ci stopped at: {name}"))?;
+        times.push((*name, start.elapsed()));
+    }
+    println!("==== all steps passed");
+    for (name, time) in &times {
+        println!("{name:<14} {}", seconds(*time));
+    }
+    Ok(())
+}
+
+fn cargo<'a>(arguments: &'a [&'a str]) -> Box<dyn Fn() -> Result<()> + 'a> {
+    Box::new(move || command::run(&mut command::cargo(arguments)))
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:>7.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,73 @@
+//! `cargo xtask test`: the host tests, then, as root, the kernel tests.
+
+mod count;
+
+use anyhow::{Result, bail};
+
+use crate::{build_ebpf, command, setup, workspace};
+use count::Count;
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Without the kernel tests, which need root
+    #[arg(long)]
+    host_only: bool,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut total = Count::default();
+    total += count::run(&mut host_tests(args.filter.as_deref()))?;
+    let left_out = if args.host_only {
+        Some("kernel tests left out: --host-only")
+    } else if workspace::is_root() {
+        prepare_kernel_tests()?;
+        total += count::run(&mut kernel_tests(args.filter.as_deref()))?;
+        None
+    } else {
+        Some("kernel tests left out: they need root (run as root, or say --host-only)")
+    };
+    if let Some(reason) = left_out {
+        println!("{reason}");
+    }
+    println!("{total}");
+    if !total.is_success() {
+        bail!("tests failed");
+    }
+    if left_out.is_some() && !args.host_only {
+        bail!("not all tests were run");
+    }
+    Ok(())
+}
+
+fn host_tests(filter: Option<&str>) -> std::process::Command {
+    let mut cargo = command::cargo(["test", "--no-fail-fast"]);
+    cargo.args(filter);
+    cargo
+}
+
+/// The kernel tests stand behind a feature, so that a plain `cargo test` works without root. They
+/// share the cgroup root and the pins, so they run one after the other.
+fn kernel_tests(filter: Option<&str>) -> std::process::Command {
+    let mut cargo = command::cargo(["test", "--no-fail-fast", "--package", "waysteer-tests"]);
+    cargo
+        .args(["--features", "kernel", "--test", "kernel"])
+        .args(filter)
+        .args(["--", "--test-threads=1"]);
+    cargo
+}
+
+/// What the kernel tests start: the programs, the agent, the HBONE peer and Envoy.
+fn prepare_kernel_tests() -> Result<()> {
+    setup::run(&setup::Args::with_tests())?;
+    build_ebpf::run(&build_ebpf::Args::quiet())?;
+    command::run(&mut command::cargo([
+        "build",
+        "--package",
+        "waysteer",
+        "--package",
+        "waysteer-hbone",
+        "--bins",
+    ]))
+}
