@@ -4,12 +4,14 @@
 
 mod delta;
 mod name;
+mod pod;
 mod policy;
 mod service;
 mod workload;
 
 pub use delta::{Delta, Rejection};
 pub use name::{NamespacedName, NetworkAddress, NetworkCidr, Uid};
+pub use pod::PodSpec;
 pub use policy::{Policy, PolicyScope};
 pub use service::{
     HealthPolicy, IpFamilies, LoadBalancer, LoadBalancerMode, RoutingPreference, Service,
