@@ -1,0 +1,146 @@
+//! The agent's configuration: flags, then environment, then file, then defaults.
+//!
+//! What comes out has no optional parts left: who reads a [`Config`] never asks what the default
+//! is.
+
+mod args;
+mod file;
+mod resolve;
+
+#[cfg(test)]
+mod tests;
+
+pub use args::ConfigArgs;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The effective configuration. Serialises to what `waysteer run` logs when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// This node's name, as workloads have it in `node`.
+    pub node: String,
+    /// The network that this node's pods are on.
+    pub network: String,
+    pub cluster_id: String,
+    pub direct_local: DirectLocal,
+    /// The cluster's pod and service ranges: an unknown destination in them is steered.
+    pub mesh_cidrs: Vec<IpNet>,
+    pub cgroup: CgroupRoot,
+    pub admin: Admin,
+    pub source: Source,
+    pub tunnel: Tunnel,
+    /// A filter as `tracing_subscriber::EnvFilter` reads it.
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+/// How HBONE workloads on this node reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DirectLocal {
+    /// Through the tunnel, like anything else.
+    Tunnel,
+    /// From pod to pod where every policy that applies allows it.
+    Bypass,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The root of the cgroup v2 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupRoot {
+    /// Where the host has mounted it.
+    Detect,
+    Path(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Admin {
+    /// Of `/livez`, `/readyz`, `/metrics` and `/debug`.
+    pub listen: SocketAddr,
+    /// Of the command line tools; for root only.
+    pub socket: PathBuf,
+}
+
+/// Where the mesh and the local pods come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Source {
+    File { mesh: PathBuf, pods: PathBuf },
+}
+
+/// What turns application bytes into HBONE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Tunnel {
+    Embedded { identity: Identity },
+}
+
+/// Where the embedded tunnel's certificates come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// From an authority kept in this directory, which is made where there is none.
+    CaDir(PathBuf),
+    /// From this directory: `NAME.pem` and `NAME.key` for each identity, and `ca.pem`.
+    Certs(PathBuf),
+}
+
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration file {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{}:{line}: {message}", path.display())]
+    Parse {
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        message: String,
+    },
+    #[error("{key} is not set: write it in the configuration file, or give --{flag} or {env}")]
+    Missing {
+        key: &'static str,
+        flag: String,
+        env: String,
+    },
+    #[error("{first} and {second} exclude each other: give one of them")]
+    Conflict {
+        first: &'static str,
+        second: &'static str,
+    },
+    #[error("{key} must not be empty")]
+    Empty { key: &'static str },
+}
+
+impl Config {
+    /// Reads the file, if there is one, and lays the arguments over it. A file whose name ends in
+    /// `.yaml` or `.yml` is YAML, any other TOML.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has an unknown key or a value that cannot be one, or when
+    /// something without a default is given nowhere.
+    pub fn load(path: Option<&Path>, args: &ConfigArgs) -> Result<Self, ConfigError> {
+        let (file, directory) = match path {
+            Some(path) => (file::read(path)?, path.parent()),
+            None => (file::FileConfig::default(), None),
+        };
+        resolve::resolve(file, directory.unwrap_or(Path::new("")), args)
+    }
+}

@@ -1,0 +1,66 @@
+//! Flags and environment variables.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::file::{SourceKind, TunnelKind};
+use super::{DirectLocal, LogFormat};
+
+/// Every key of the configuration file; a flag wins over its variable, both over the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Configuration (flag, else variable, else file)")]
+pub struct ConfigArgs {
+    /// This node's name, as workloads have it in `node`
+    #[arg(long, env = "WAYSTEER_NODE")]
+    pub node: Option<String>,
+    /// The network that this node's pods are on [default: the unnamed one]
+    #[arg(long, env = "WAYSTEER_NETWORK")]
+    pub network: Option<String>,
+    /// This cluster's name [default: Kubernetes]
+    #[arg(long, env = "WAYSTEER_CLUSTER_ID")]
+    pub cluster_id: Option<String>,
+    /// How HBONE workloads on this node reach each other [default: tunnel]
+    #[arg(long, env = "WAYSTEER_DIRECT_LOCAL")]
+    pub direct_local: Option<DirectLocal>,
+    /// The cluster's pod and service ranges, separated by commas: unknown destinations in them
+    /// are steered, not bypassed
+    #[arg(long, env = "WAYSTEER_MESH_CIDRS", value_delimiter = ',')]
+    pub mesh_cidrs: Option<Vec<IpNet>>,
+    /// The root of the cgroup v2 hierarchy [default: where it is mounted]
+    #[arg(long, env = "WAYSTEER_CGROUP")]
+    pub cgroup: Option<PathBuf>,
+    /// Where health, metrics and debug pages are served [default: 127.0.0.1:15030]
+    #[arg(long, env = "WAYSTEER_ADMIN_LISTEN")]
+    pub admin_listen: Option<SocketAddr>,
+    /// The command line tools' socket [default: /run/waysteer/admin.sock]
+    #[arg(long, env = "WAYSTEER_ADMIN_SOCKET")]
+    pub admin_socket: Option<PathBuf>,
+    /// Where the mesh and the local pods come from [default: file]
+    #[arg(long, env = "WAYSTEER_SOURCE_KIND")]
+    pub source_kind: Option<SourceKind>,
+    /// The mesh file: workloads, services, policies
+    #[arg(long, env = "WAYSTEER_SOURCE_MESH")]
+    pub source_mesh: Option<PathBuf>,
+    /// The file with this node's pods
+    #[arg(long, env = "WAYSTEER_SOURCE_PODS")]
+    pub source_pods: Option<PathBuf>,
+    /// What turns application bytes into HBONE [default: embedded]
+    #[arg(long, env = "WAYSTEER_TUNNEL_KIND")]
+    pub tunnel_kind: Option<TunnelKind>,
+    /// The directory of the embedded tunnel's local authority [default: /run/waysteer/ca]
+    #[arg(long, env = "WAYSTEER_TUNNEL_CA_DIR")]
+    pub tunnel_ca_dir: Option<PathBuf>,
+    /// A directory with the embedded tunnel's certificates, in place of a local authority:
+    /// NAME.pem and NAME.key for each identity, and ca.pem
+    #[arg(long, env = "WAYSTEER_TUNNEL_CERTS")]
+    pub tunnel_certs: Option<PathBuf>,
+    /// What is logged [default: info]
+    #[arg(long, env = "WAYSTEER_LOG")]
+    pub log: Option<String>,
+    /// How it is logged [default: text]
+    #[arg(long, env = "WAYSTEER_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+}

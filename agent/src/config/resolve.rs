@@ -1,0 +1,180 @@
+//! From what was given to what holds.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::file::{FileAdmin, FileConfig, FileSource, FileTunnel, SourceKind, TunnelKind};
+use super::{
+    Admin, CgroupRoot, Config, ConfigArgs, ConfigError, DirectLocal, Identity, LogFormat, Source,
+    Tunnel,
+};
+
+const ADMIN_PORT: u16 = 15030;
+const ADMIN_SOCKET: &str = "/run/waysteer/admin.sock";
+const CA_DIR: &str = "/run/waysteer/ca";
+const CLUSTER_ID: &str = "Kubernetes";
+const LOG: &str = "info";
+
+/// `directory` is that of the file: relative paths in the file start there, those of arguments
+/// where the agent was started.
+pub(super) fn resolve(
+    file: FileConfig,
+    directory: &Path,
+    args: &ConfigArgs,
+) -> Result<Config, ConfigError> {
+    // Destructured in full, so that a new key cannot be forgotten here.
+    let FileConfig {
+        node,
+        network,
+        cluster_id,
+        direct_local,
+        mesh_cidrs,
+        cgroup,
+        admin,
+        source,
+        tunnel,
+        log,
+        log_format,
+    } = file;
+    let ConfigArgs {
+        node: node_arg,
+        network: network_arg,
+        cluster_id: cluster_id_arg,
+        direct_local: direct_local_arg,
+        mesh_cidrs: mesh_cidrs_arg,
+        cgroup: cgroup_arg,
+        admin_listen,
+        admin_socket,
+        source_kind,
+        source_mesh,
+        source_pods,
+        tunnel_kind,
+        tunnel_ca_dir,
+        tunnel_certs,
+        log: log_arg,
+        log_format: log_format_arg,
+    } = args.clone();
+    let paths = Paths { directory };
+
+    let FileAdmin { listen, socket } = admin;
+    let default_listen = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
+    let admin = Admin {
+        listen: admin_listen.or(listen).unwrap_or(default_listen),
+        socket: paths
+            .either(admin_socket, socket)
+            .unwrap_or_else(|| PathBuf::from(ADMIN_SOCKET)),
+    };
+
+    let FileSource { kind, mesh, pods } = source;
+    let source = match source_kind.or(kind).unwrap_or(SourceKind::File) {
+        SourceKind::File => Source::File {
+            mesh: paths
+                .either(source_mesh, mesh)
+                .ok_or_else(|| missing("source.mesh"))?,
+            pods: paths
+                .either(source_pods, pods)
+                .ok_or_else(|| missing("source.pods"))?,
+        },
+    };
+
+    let FileTunnel {
+        kind,
+        ca_dir,
+        certs,
+    } = tunnel;
+    let tunnel = match tunnel_kind.or(kind).unwrap_or(TunnelKind::Embedded) {
+        TunnelKind::Embedded => Tunnel::Embedded {
+            identity: identity(&paths, [tunnel_ca_dir, tunnel_certs], [ca_dir, certs])?,
+        },
+    };
+
+    let cgroup = paths.either(cgroup_arg, cgroup);
+    Ok(Config {
+        node: not_empty("node", node_arg.or(node).ok_or_else(|| missing("node"))?)?,
+        network: network_arg.or(network).unwrap_or_default(),
+        cluster_id: not_empty(
+            "cluster_id",
+            cluster_id_arg
+                .or(cluster_id)
+                .unwrap_or_else(|| CLUSTER_ID.to_owned()),
+        )?,
+        direct_local: direct_local_arg
+            .or(direct_local)
+            .unwrap_or(DirectLocal::Tunnel),
+        mesh_cidrs: mesh_cidrs_arg
+            .or(mesh_cidrs)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|cidr| cidr.trunc())
+            .collect(),
+        cgroup: cgroup.map_or(CgroupRoot::Detect, CgroupRoot::Path),
+        admin,
+        source,
+        tunnel,
+        log: log_arg.or(log).unwrap_or_else(|| LOG.to_owned()),
+        log_format: log_format_arg.or(log_format).unwrap_or(LogFormat::Text),
+    })
+}
+
+/// Both keys say where identities come from, so one given as an argument wins over either in the
+/// file.
+fn identity(
+    paths: &Paths<'_>,
+    [ca_dir_arg, certs_arg]: [Option<PathBuf>; 2],
+    [ca_dir, certs]: [Option<PathBuf>; 2],
+) -> Result<Identity, ConfigError> {
+    let conflict = Err(ConfigError::Conflict {
+        first: "tunnel.ca_dir",
+        second: "tunnel.certs",
+    });
+    match (ca_dir_arg, certs_arg) {
+        (Some(_), Some(_)) => return conflict,
+        (Some(dir), None) => return Ok(Identity::CaDir(absolute(dir))),
+        (None, Some(dir)) => return Ok(Identity::Certs(absolute(dir))),
+        (None, None) => {}
+    }
+    match (ca_dir, certs) {
+        (Some(_), Some(_)) => conflict,
+        (Some(dir), None) => Ok(Identity::CaDir(paths.of_file(dir))),
+        (None, Some(dir)) => Ok(Identity::Certs(paths.of_file(dir))),
+        (None, None) => Ok(Identity::CaDir(PathBuf::from(CA_DIR))),
+    }
+}
+
+struct Paths<'d> {
+    directory: &'d Path,
+}
+
+impl Paths<'_> {
+    fn either(&self, argument: Option<PathBuf>, file: Option<PathBuf>) -> Option<PathBuf> {
+        match argument {
+            Some(path) => Some(absolute(path)),
+            None => file.map(|path| self.of_file(path)),
+        }
+    }
+
+    fn of_file(&self, path: PathBuf) -> PathBuf {
+        absolute(self.directory.join(path))
+    }
+}
+
+/// Fails only where the working directory is gone; the path means nothing then either way.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn not_empty(key: &'static str, value: String) -> Result<String, ConfigError> {
+    match value.is_empty() {
+        true => Err(ConfigError::Empty { key }),
+        false => Ok(value),
+    }
+}
+
+fn missing(key: &'static str) -> ConfigError {
+    let name = key.replace('.', "_");
+    ConfigError::Missing {
+        key,
+        flag: name.replace('_', "-"),
+        env: format!("WAYSTEER_{}", name.to_uppercase()),
+    }
+}
