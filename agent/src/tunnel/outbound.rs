@@ -1,0 +1,220 @@
+//! From the application to the next hop.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use waysteer_common::abi::key::{FlowKey, TupleKey};
+use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
+use waysteer_common::addr::Address;
+use waysteer_common::verdict::{Reason, Verdict};
+use waysteer_hbone::client::{ConnectError, PoolKey};
+use waysteer_hbone::copy::{self, Copied, Leg};
+use waysteer_hbone::stream::HboneStream;
+
+use super::dial;
+use super::pod::{Context, ends};
+use super::view::{address_of, ip_of};
+
+/// How long a flow is held whose verdict may get better when the source says more.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+enum OutboundError {
+    #[error("the connection is gone already")]
+    Gone(#[source] std::io::Error),
+    #[error("it was made to the tunnel itself")]
+    NotSteered,
+    #[error("the pod is not enrolled")]
+    NotEnrolled,
+    #[error("no next hop is known: {}", .0.label())]
+    NoNextHop(Reason),
+    #[error("the pod's own identity is not known")]
+    NoIdentity,
+    #[error("nobody is known who may answer at {0}")]
+    NobodyExpected(SocketAddr),
+    #[error("dialling {to}")]
+    Dial {
+        to: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Hbone(#[from] ConnectError),
+}
+
+pub(super) async fn serve(context: Context, mut stream: TcpStream) {
+    let stats = &context.shared.stats;
+    match upstream(&context, &stream).await {
+        Ok(Upstream::Hbone(tunnel)) => {
+            stats.outbound_hbone.increment();
+            count(&context, copy::copy(stream, tunnel).await);
+        }
+        Ok(Upstream::Plain(upstream)) => {
+            stats.outbound_plain.increment();
+            count(&context, copy::copy(stream, upstream).await);
+        }
+        Err(error) => {
+            match error {
+                OutboundError::Dial { .. } | OutboundError::Hbone(_) => {
+                    stats.outbound_failed.increment();
+                }
+                _ => stats.outbound_refused.increment(),
+            }
+            let error: &dyn std::error::Error = &error;
+            tracing::debug!(error, netns = context.netns, "outbound connection refused");
+            // The application sees a reset, not a clean end.
+            stream.abort();
+        }
+    }
+}
+
+enum Upstream {
+    Hbone(HboneStream),
+    Plain(TcpStream),
+}
+
+async fn upstream(context: &Context, stream: &TcpStream) -> Result<Upstream, OutboundError> {
+    let (client, dialled) = ends(stream).map_err(OutboundError::Gone)?;
+    let own = [OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT];
+    let view = context.shared.view.borrow().clone();
+    let to_itself =
+        dialled.ip().is_loopback() || view.is_address_of(context.netns, address_of(dialled.ip()));
+    if to_itself && own.contains(&dialled.port()) {
+        return Err(OutboundError::NotSteered);
+    }
+    let verdict = verdict(context, client, dialled).await?;
+    let next_hop = verdict.next_hop;
+    if next_hop.address == Address::UNSPECIFIED {
+        return Err(OutboundError::NoNextHop(verdict.reason));
+    }
+    let to = SocketAddr::new(ip_of(next_hop.address), next_hop.port);
+    if next_hop.hbone {
+        return open_hbone(context, &verdict, client, to)
+            .await
+            .map(Upstream::Hbone);
+    }
+    match dial::plain(&context.shared.workshop, context.netns, to, None).await {
+        Ok(upstream) => Ok(Upstream::Plain(upstream)),
+        Err(source) => Err(OutboundError::Dial { to, source }),
+    }
+}
+
+fn count(context: &Context, copied: Copied) {
+    context.shared.stats.bytes_sent.add(copied.sent);
+    context.shared.stats.bytes_received.add(copied.received);
+    tracing::trace!(?copied, netns = context.netns, "outbound connection ended");
+}
+
+async fn open_hbone(
+    context: &Context,
+    verdict: &Verdict,
+    client: SocketAddr,
+    to: SocketAddr,
+) -> Result<HboneStream, OutboundError> {
+    let view = context.shared.view.borrow().clone();
+    let local = view
+        .identity(context.netns)
+        .ok_or(OutboundError::NoIdentity)?;
+    let expected: BTreeSet<_> = view.expected(verdict).into_iter().collect();
+    if expected.is_empty() {
+        return Err(OutboundError::NobodyExpected(to));
+    }
+    let next_hop = verdict.next_hop;
+    let authority = SocketAddr::new(ip_of(next_hop.authority), next_hop.authority_port);
+    let key = PoolKey {
+        local,
+        next_hop: to,
+        expected: Arc::new(expected),
+        scope: context.netns,
+    };
+    let mut headers = HeaderMap::new();
+    if let Ok(forwarded) = HeaderValue::from_str(&format!("for=\"{client}\"")) {
+        headers.insert(header::FORWARDED, forwarded);
+    }
+    Ok(context
+        .shared
+        .pool
+        .connect(&key, &authority.to_string(), headers)
+        .await?)
+}
+
+/// The kernel's verdict for this very connection. If it is no longer in the map it is made again,
+/// by the same code over the same tables; if it names nothing to do yet, the connection is held.
+async fn verdict(
+    context: &Context,
+    client: SocketAddr,
+    dialled: SocketAddr,
+) -> Result<Verdict, OutboundError> {
+    let destination = address_of(dialled.ip());
+    let tuple = TupleKey::new(
+        address_of(client.ip()),
+        client.port(),
+        destination,
+        dialled.port(),
+    );
+    let key: FlowKey = tuple.in_netns(context.netns);
+    let mut found = context.shared.verdicts.verdict(&key);
+    if found.is_none() {
+        context.shared.stats.outbound_reclassified.increment();
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let mut view = context.shared.view.clone();
+    loop {
+        let current = view.borrow_and_update().clone();
+        let verdict = match found.take() {
+            Some(verdict) => Some(verdict),
+            None => current.classify(
+                context.netns,
+                destination,
+                dialled.port(),
+                rand::random::<u32>,
+            ),
+        };
+        match verdict {
+            Some(verdict) if !may_improve(verdict.reason) => return Ok(verdict),
+            verdict => {
+                let changed = timeout_at(deadline, view.changed()).await;
+                if !matches!(changed, Ok(Ok(()))) {
+                    return verdict.ok_or(OutboundError::NotEnrolled);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the source may only not have said enough yet.
+fn may_improve(reason: Reason) -> bool {
+    match reason {
+        Reason::NotSynced
+        | Reason::SourceUnknown
+        | Reason::Invalid
+        | Reason::WaypointUnresolved
+        | Reason::UnknownInMesh
+        | Reason::UnknownIncomplete => true,
+        Reason::OwnAddress
+        | Reason::ServiceWaypoint
+        | Reason::WorkloadWaypoint
+        | Reason::ServicePassthrough
+        | Reason::NoEndpoint
+        | Reason::NoPort
+        | Reason::ServicePlain
+        | Reason::ServiceMixed
+        | Reason::ServiceHbone
+        | Reason::ServiceLocal
+        | Reason::WorkloadHbone
+        | Reason::WorkloadPlain
+        | Reason::LocalBypass
+        | Reason::LocalTunnel
+        | Reason::LocalPolicy
+        | Reason::LocalNotEnrolled
+        | Reason::LocalTunnelled
+        | Reason::Unknown
+        | Reason::RemoteNetwork
+        | Reason::EndpointUnresolved => false,
+    }
+}
