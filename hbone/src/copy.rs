@@ -15,12 +15,16 @@ use tokio::net::TcpStream;
 use direction::{Direction, Ended};
 
 mod direction;
+mod unsent;
 
 /// One of the two byte streams between which is copied. What is written to it must leave without
 /// being flushed.
 pub trait Leg: AsyncRead + AsyncWrite + Unpin + Send {
     /// Makes the peer see a reset when this is dropped.
     fn abort(&mut self);
+
+    /// Bytes that were written and that an abort would throw away.
+    fn unsent(&self) -> usize;
 
     /// Whether a reset is reported to one call only, read or write, and a later read sees a
     /// plain end of the data. Linux does so for TCP: `sock_error()` clears what it returns.
@@ -31,6 +35,11 @@ impl Leg for TcpStream {
     fn abort(&mut self) {
         // A socket that is already gone cannot be set, nor needs to be.
         let _ = self.set_zero_linger();
+    }
+
+    fn unsent(&self) -> usize {
+        // One that is broken delivers nothing any more.
+        unsent::unacknowledged(self).unwrap_or(0)
     }
 
     fn reports_reset_once(&self) -> bool {
@@ -83,7 +92,8 @@ impl fmt::Display for Side {
 /// Copies both ways at once and then drops both streams.
 ///
 /// - An end read from one is passed on as an end; the other way goes on.
-/// - A failed read from one aborts the other at once.
+/// - A failed read from one aborts the other, once that has taken what was read before: Envoy
+///   ends a tunnel with a reset when the HTTP connection in it was closed after the last reply.
 /// - A failed write to one ends that way only: what the peer sent before it closed is still
 ///   delivered, and how it closed decides what the other side sees.
 /// - Dropping the future aborts both.
@@ -96,6 +106,20 @@ pub async fn copy<A: Leg, B: Leg>(first: A, second: B) -> Copied {
     let mut forth = Direction::default();
     let mut back = Direction::default();
     poll_fn(|cx| poll_both(cx, &mut legs, &mut forth, &mut back)).await;
+    // A leg that did not fail gets what was written to it before it is reset, or closed with
+    // bytes unread, which resets it too.
+    if forth.read_failed() || (forth.is_complete() && back.write_failed()) {
+        unsent::delivered(&mut legs.second).await;
+    }
+    if back.read_failed() || (back.is_complete() && forth.write_failed()) {
+        unsent::delivered(&mut legs.first).await;
+    }
+    if forth.read_failed() {
+        legs.second.abort();
+    }
+    if back.read_failed() {
+        legs.first.abort();
+    }
     legs.finished = true;
     Copied {
         sent: forth.bytes(),
@@ -115,15 +139,7 @@ fn poll_both<A: Leg, B: Leg>(
     let forth_done = forth.poll(cx, first, second, first_was_reset).is_ready();
     let second_was_reset = forth.write_was_reset() && second.reports_reset_once();
     let back_done = back.poll(cx, second, first, second_was_reset).is_ready();
-    if forth.read_failed() {
-        second.abort();
-        return Poll::Ready(());
-    }
-    if back.read_failed() {
-        first.abort();
-        return Poll::Ready(());
-    }
-    if forth_done && back_done {
+    if forth.read_failed() || back.read_failed() || (forth_done && back_done) {
         return Poll::Ready(());
     }
     Poll::Pending

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -29,6 +31,9 @@ pub struct HboneStream {
     unread: Bytes,
     recv_ended: bool,
     send_ended: bool,
+    connect_error_ends: bool,
+    /// Bytes that `h2` has been given and has not yet sent; a reset discards them.
+    queued: Arc<AtomicUsize>,
     /// Last, so that the stream is gone from the connection before it stops being counted.
     _held: Option<Held>,
 }
@@ -41,12 +46,24 @@ impl HboneStream {
             unread: Bytes::new(),
             recv_ended: false,
             send_ended: false,
+            connect_error_ends: false,
+            queued: Arc::default(),
             _held: held,
         }
     }
 
-    /// Resets the stream (RST_STREAM), as a TCP connection that broke is passed on: RFC 9113,
-    /// section 8.5, wants CONNECT_ERROR for it.
+    /// Takes a reset with CONNECT_ERROR for the end of what is received.
+    ///
+    /// Meant for tunnels to a waypoint. Envoy (1.40) does not end a tunnel whose inner HTTP
+    /// connection it has closed ("Connection: close"), it resets it, exactly as it does where the
+    /// application broke off. HTTP's own framing still tells a client whether a reply is whole.
+    /// Not for tunnels to a workload: there it is what is left of the application's reset.
+    pub fn take_connect_error_for_end(&mut self) {
+        self.connect_error_ends = true;
+    }
+
+    /// Resets the stream (RST_STREAM) at once, throwing away what is queued. RFC 9113, section
+    /// 8.5, wants CONNECT_ERROR for a TCP connection that broke.
     pub fn reset(&mut self) {
         self.send.send_reset(Reason::CONNECT_ERROR);
         self.send_ended = true;
@@ -74,6 +91,9 @@ impl AsyncRead for HboneStream {
         while this.unread.is_empty() && !this.recv_ended {
             match ready!(this.recv.poll_data(cx)) {
                 Some(Ok(data)) => this.unread = data,
+                Some(Err(error)) if this.connect_error_ends && is_connect_error(&error) => {
+                    this.recv_ended = true;
+                }
                 Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
                 None => this.recv_ended = true,
             }
@@ -113,8 +133,8 @@ impl AsyncWrite for HboneStream {
             }
         }
         let length = wanted.min(this.send.capacity());
-        let data = Bytes::copy_from_slice(&buf[..length]);
-        match this.send.send_data(data, false) {
+        let data = Queued::new(&buf[..length], &this.queued);
+        match this.send.send_data(Bytes::from_owner(data), false) {
             Ok(()) => Poll::Ready(Ok(length)),
             Err(_) => Poll::Ready(Err(this.write_error(cx))),
         }
@@ -143,6 +163,10 @@ impl Leg for HboneStream {
         self.reset();
     }
 
+    fn unsent(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
     fn reports_reset_once(&self) -> bool {
         false
     }
@@ -158,11 +182,44 @@ impl fmt::Debug for HboneStream {
     }
 }
 
+/// Bytes in the hands of `h2`, which drops them when they are sent. It does not tell how many it
+/// has.
+struct Queued {
+    data: Vec<u8>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Queued {
+    fn new(data: &[u8], queued: &Arc<AtomicUsize>) -> Self {
+        queued.fetch_add(data.len(), Ordering::Relaxed);
+        Self {
+            data: data.to_vec(),
+            queued: queued.clone(),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Queued {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.queued.fetch_sub(self.data.len(), Ordering::Relaxed);
+    }
+}
+
 fn reset_error(reason: Reason) -> io::Error {
     io::Error::new(
         io::ErrorKind::ConnectionReset,
         format!("the peer reset the stream: {reason}"),
     )
+}
+
+fn is_connect_error(error: &h2::Error) -> bool {
+    error.is_reset() && error.is_remote() && error.reason() == Some(Reason::CONNECT_ERROR)
 }
 
 /// A reset stream, whatever its reason, is a reset connection to whoever reads it; so is the end

@@ -64,6 +64,14 @@ impl Direction {
         matches!(self.state, State::Done(Ended::ReadFailed(_)))
     }
 
+    pub(super) fn write_failed(&self) -> bool {
+        matches!(self.state, State::Done(Ended::WriteFailed(_)))
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.state, State::Done(Ended::Eof))
+    }
+
     /// Whether writing found the connection reset, without an end of the data before it. (Where
     /// the end came first, Linux reports a broken pipe: `tcp_reset()` in CLOSE_WAIT.)
     pub(super) fn write_was_reset(&self) -> bool {

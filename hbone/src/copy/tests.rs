@@ -129,9 +129,41 @@ impl Leg for Script {
         self.log.lock().unwrap().push("reset");
     }
 
+    fn unsent(&self) -> usize {
+        0
+    }
+
     fn reports_reset_once(&self) -> bool {
         self.once
     }
+}
+
+#[tokio::test]
+async fn a_reset_does_not_overtake_the_data_before_it() {
+    let (mut client, first) = pair().await;
+    static CHUNK: [u8; 64 * 1024] = [5; 64 * 1024];
+    let mut reads: VecDeque<io::Result<&[u8]>> = (0..32).map(|_| Ok(&CHUNK[..])).collect();
+    reads.push_back(Err(io::ErrorKind::ConnectionReset.into()));
+    let second = Script {
+        reads,
+        ..Script::default()
+    };
+    let copying = tokio::spawn(copy(first, second));
+    // Nothing is read before the reset has come and everything waits in the send queue, most of
+    // it outside the window of a client that has not read yet.
+    let mut total = 0;
+    let mut block = vec![0; 4096];
+    let error = loop {
+        match client.read(&mut block).await {
+            Ok(length) => total += length,
+            Err(error) => break error,
+        }
+        assert!(total <= 32 * CHUNK.len());
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(total, 32 * CHUNK.len());
+    copying.await.unwrap().end.unwrap_err();
 }
 
 /// What the client sees when writing to a server that had answered fails as `kind`.

@@ -268,6 +268,40 @@ async fn a_refused_stream_is_tried_once_more_elsewhere() {
     soon(serving).await.unwrap();
 }
 
+/// The reset with which Envoy ends a tunnel, read as it is and read as an end.
+#[tokio::test]
+async fn a_waypoints_reset_can_be_taken_for_the_end() {
+    let ca = Arc::new(LocalCa::new().unwrap());
+    let (listener, acceptor, key) = bare_server(&ca).await;
+    let pool = pool(&ca);
+    let serving = tokio::spawn(async move {
+        let mut http2 = accept(&listener, &acceptor).await;
+        while let Some(request) = http2.accept().await {
+            let (_, mut respond) = request.unwrap();
+            let mut body = respond.send_response(Response::new(()), false).unwrap();
+            body.send_data("reply".into(), false).unwrap();
+            // Once the reply is out: an explicit reset throws away what is queued.
+            let _ = tokio::time::timeout(Duration::from_millis(20), http2.accept()).await;
+            body.send_reset(Reason::CONNECT_ERROR);
+        }
+    });
+    let mut reply = String::new();
+    let mut strict = soon(pool.connect(&key, "a:80", HeaderMap::new()))
+        .await
+        .unwrap();
+    let error = soon(strict.read_to_string(&mut reply)).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    let mut lenient = soon(pool.connect(&key, "a:80", HeaderMap::new()))
+        .await
+        .unwrap();
+    lenient.take_connect_error_for_end();
+    reply.clear();
+    soon(lenient.read_to_string(&mut reply)).await.unwrap();
+    assert_eq!(reply, "reply");
+    drop((strict, lenient, pool));
+    soon(serving).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_may_have_been_processed_is_not_sent_again() {
     let ca = Arc::new(LocalCa::new().unwrap());

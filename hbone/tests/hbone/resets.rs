@@ -51,6 +51,40 @@ async fn a_reset_after_half_a_reply_is_no_end_of_it() {
 }
 
 #[tokio::test]
+async fn a_reset_does_not_overtake_the_data_before_it() {
+    let (_ca, mut server, pool) = world().await;
+    let mut stream = connect(&pool, &server, "break:1").await.unwrap();
+    // The server has done all that it will do before we read the first byte.
+    soon(server.finished.recv()).await.unwrap();
+    let mut total = 0;
+    let mut block = [0; 1000];
+    let error = soon(async {
+        loop {
+            match stream.read(&mut block).await {
+                Ok(length) => total += length,
+                Err(error) => break error,
+            }
+        }
+    })
+    .await;
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(total, 300_000);
+}
+
+#[tokio::test]
+async fn what_a_client_sent_before_it_left_arrives() {
+    let (_ca, mut server, pool) = world().await;
+    let stream = connect(&pool, &server, "greet:25").await.unwrap();
+    let copied = soon(copy(Upstream::Leaves(300_000), stream)).await;
+    copied.end.unwrap_err();
+    let (_, outcome) = soon(server.finished.recv()).await.unwrap();
+    let Outcome::Copied(copied) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(copied.sent, 300_000);
+}
+
+#[tokio::test]
 async fn dropping_the_stream_resets_the_application() {
     let (_server, _pool, stream, mut application) = tunnel().await;
     drop(stream);

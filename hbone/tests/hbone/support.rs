@@ -56,10 +56,14 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
 pub(crate) enum Upstream {
     Tcp(TcpStream),
     Memory(DuplexStream),
+    /// So many bytes and then a reset.
+    Breaks(usize),
+    /// So many bytes and the end, and it takes nothing.
+    Leaves(usize),
 }
 
 /// Applications by the authority's host: `echo`, `greet` (speaks first), `flood` (never stops),
-/// `deaf` (never reads), `hang` (never answers), `status-N`; an address is dialled.
+/// `break` (300,000 bytes and a reset), `deaf` (never reads), `hang` (never answers), `status-N`; an address is dialled.
 #[derive(Debug)]
 pub(crate) struct Apps {
     pub(crate) requests: Mutex<Vec<Request>>,
@@ -102,6 +106,7 @@ impl Handler for Apps {
                     drop(far);
                 });
             }
+            "break" => return Ok(Upstream::Breaks(300_000)),
             "hang" => {
                 self.hanging.fetch_add(1, Ordering::SeqCst);
                 std::future::pending::<()>().await;
@@ -257,6 +262,13 @@ impl AsyncRead for Upstream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Memory(memory) => Pin::new(memory).poll_read(cx, buf),
+            Self::Breaks(0) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            Self::Breaks(left) | Self::Leaves(left) => {
+                let length = buf.remaining().min(*left);
+                buf.put_slice(&vec![1; length]);
+                *left -= length;
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -270,6 +282,8 @@ impl AsyncWrite for Upstream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Memory(memory) => Pin::new(memory).poll_write(cx, buf),
+            Self::Breaks(_) => Poll::Pending,
+            Self::Leaves(_) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -281,6 +295,7 @@ impl AsyncWrite for Upstream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Memory(memory) => Pin::new(memory).poll_shutdown(cx),
+            Self::Breaks(_) | Self::Leaves(_) => Poll::Ready(Ok(())),
         }
     }
 }
@@ -290,6 +305,10 @@ impl Leg for Upstream {
         if let Self::Tcp(tcp) = self {
             tcp.abort();
         }
+    }
+
+    fn unsent(&self) -> usize {
+        0
     }
 
     fn reports_reset_once(&self) -> bool {

@@ -60,6 +60,13 @@ impl Leg for Upstream {
         }
     }
 
+    fn unsent(&self) -> usize {
+        match self {
+            Self::Tcp(tcp) => tcp.unsent(),
+            Self::Tunnel(tunnel) => tunnel.unsent(),
+        }
+    }
+
     fn reports_reset_once(&self) -> bool {
         match self {
             Self::Tcp(tcp) => tcp.reports_reset_once(),
