@@ -29,16 +29,6 @@ wire! {
 }
 
 impl PodValue {
-    /// A pod that nothing is known of.
-    pub const UNKNOWN: Self = Self {
-        workload: U64::ZERO,
-        namespace: U64::ZERO,
-        group: U32::ZERO,
-        flags: U32::ZERO,
-        v4: Address::UNSPECIFIED,
-        v6: Address::UNSPECIFIED,
-    };
-
     flag!(/** The source of configuration knows this pod's workload. */ KNOWN = 0);
     flag!(/** The pod has addresses besides `v4` and `v6`: look them up in `POD_ADDRESSES`. */ MORE_ADDRESSES = 1);
     flag!(/** The pod is an endpoint of some waypoint. */ WAYPOINT = 2);

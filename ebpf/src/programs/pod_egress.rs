@@ -8,7 +8,6 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use waysteer_common::abi::key::TupleKey;
 use waysteer_common::abi::names::{HBONE_PORT, MARK_MASK, RETURN_MARK, STEER_MARK, TUNNEL_MARK};
-use waysteer_common::abi::pod::PodValue;
 use waysteer_common::abi::value::{SocketValue, VerdictValue};
 use waysteer_common::classify::Flow;
 use waysteer_common::packet::{Parsed, Segment};
@@ -55,8 +54,8 @@ fn egress(skb: Skb) -> Action {
     match sender(skb) {
         Sender::Steered => bring_back(skb, mark, STEER_MARK),
         Sender::Bypassed => Action::Next,
-        Sender::Unjudged(socket) => judge(skb, mark, socket),
-        Sender::NotTcp => judge(skb, mark, core::ptr::null_mut()),
+        Sender::Unjudged(_) => judge(skb, mark, true),
+        Sender::NotTcp => judge(skb, mark, false),
     }
 }
 
@@ -98,7 +97,7 @@ fn sender(skb: Skb) -> Sender {
 }
 
 #[inline(always)]
-fn judge(skb: Skb, mark: u32, socket: *mut bpf_sock) -> Action {
+fn judge(skb: Skb, mark: u32, tcp_socket: bool) -> Action {
     let mut segment = Segment::default();
     match skb.parse(&mut segment) {
         Parsed::Tcp => {}
@@ -114,22 +113,24 @@ fn judge(skb: Skb, mark: u32, socket: *mut bpf_sock) -> Action {
     }
     let tuple = &segment.tuple;
     let netns = lookup::pod_address(tuple.source).unwrap_or(0);
-    if !segment.is_syn() && !continues_unjudged(&segment, netns, socket) {
+    if !segment.is_syn() && (tcp_socket || !continues_unjudged(&segment, netns)) {
         return Action::Next;
     }
     if tuple.destination.is_loopback() {
         return Action::Next;
     }
-    // A source address that is not the pod's belongs to nobody we know: row 1.
-    let pod = lookup::pod(netns).unwrap_or(const { &PodValue::UNKNOWN });
     let mut verdict = Verdict::NONE;
-    let flow = Flow {
-        pod,
-        netns,
-        destination: tuple.destination,
-        port: tuple.destination_port.get(),
-    };
-    lookup::decide(&flow, &mut verdict);
+    // A source address that is not the pod's belongs to nobody we know: row 1.
+    verdict.reason = Reason::SourceUnknown;
+    if let Some(pod) = lookup::pod(netns) {
+        let flow = Flow {
+            pod,
+            netns,
+            destination: tuple.destination,
+            port: tuple.destination_port.get(),
+        };
+        lookup::decide(&flow, &mut verdict);
+    }
     report::verdict(Hook::PodEgress, netns, tuple, &verdict);
     if !verdict.steer {
         return let_go(tuple, &verdict);
@@ -138,17 +139,14 @@ fn judge(skb: Skb, mark: u32, socket: *mut bpf_sock) -> Action {
         report::action(PacketAction::GuardDropped);
         return Action::Drop;
     }
-    remember(tuple, netns, socket, &verdict);
+    remember(skb, tuple, netns, &verdict);
     report::action(PacketAction::GuardSteered);
     steer::redirect_to_loopback(skb, steer::with_mark(mark, STEER_MARK))
 }
 
 /// Whether a later segment without a verdict may belong to a connection that must be steered.
 #[inline(always)]
-fn continues_unjudged(segment: &Segment, netns: u64, socket: *mut bpf_sock) -> bool {
-    if !socket.is_null() {
-        return false;
-    }
+fn continues_unjudged(segment: &Segment, netns: u64) -> bool {
     let tuple = &segment.tuple;
     if PACKET_FLOWS.get_ptr(&tuple.in_netns(netns)).is_some() {
         return true;
@@ -171,21 +169,24 @@ fn let_go(tuple: &TupleKey, verdict: &Verdict) -> Action {
 /// For the segments to come, and for the tunnel. A function of its own, so that its stack frame is
 /// gone when it returns.
 #[inline(never)]
-fn remember(tuple: &TupleKey, netns: u64, socket: *mut bpf_sock, verdict: &Verdict) {
+fn remember(skb: Skb, tuple: &TupleKey, netns: u64, verdict: &Verdict) {
     let flow = tuple.in_netns(netns);
     let verdict = verdict.to_wire();
     if FLOWS.insert(&flow, &verdict, 0).is_err() {
         report::action(PacketAction::RecordFailed);
     }
-    if socket.is_null() {
-        if PACKET_FLOWS.insert(&flow, &1, 0).is_err() {
-            report::action(PacketAction::RecordFailed);
+    match sender(skb) {
+        Sender::Unjudged(socket) => {
+            let value = SocketValue {
+                decided_at: U64::new(report::now()),
+                verdict,
+            };
+            maps::set_socket_value(socket, &value);
         }
-    } else {
-        let value = SocketValue {
-            decided_at: U64::new(report::now()),
-            verdict,
-        };
-        maps::set_socket_value(socket, &value);
+        Sender::Steered | Sender::Bypassed | Sender::NotTcp => {
+            if PACKET_FLOWS.insert(&flow, &1, 0).is_err() {
+                report::action(PacketAction::RecordFailed);
+            }
+        }
     }
 }
