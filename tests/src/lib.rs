@@ -1,1 +1,25 @@
+//! The test bed: a node of network namespaces with real peers, on which the kernel tests and
+//! `cargo xtask demo` run the agent.
+//!
+//! ```text
+//! netns ─► ip ─► topology ─► capture          what is on which wire
+//!                        └─► peers, dial, raw  who talks to whom
+//!                        └─► process ─► envoy  what is started in there
+//! ```
+//!
+//! Nothing here knows of BPF. Everything undoes itself when dropped, on a panic too; what a killed
+//! run has left, [`netns::sweep`] removes.
 
+pub mod bulk;
+pub mod capture;
+pub mod dial;
+pub mod envoy;
+pub mod http;
+pub mod interrupt;
+mod ip;
+pub mod netns;
+pub mod peers;
+pub mod process;
+pub mod raw;
+pub mod topology;
+pub mod wait;

@@ -1,0 +1,143 @@
+//! Senders that never call `connect()`: TCP segments made by hand on a raw socket.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::netns::NetNs;
+
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
+
+/// What came back for a SYN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// SYN and ACK: someone listens, and from now on holds half a connection.
+    Accepted,
+    /// RST: nobody listens.
+    Refused,
+    /// Nothing within the time.
+    Silence,
+}
+
+/// Sends one SYN from an address and port of the namespace's own, and waits for the answer. The
+/// kernel, which knows no such socket, will reset what is accepted.
+pub fn send_syn(
+    netns: &NetNs,
+    from: SocketAddr,
+    to: SocketAddr,
+    within: Duration,
+) -> io::Result<Answer> {
+    netns.run(|| {
+        let socket = Socket::new(Domain::for_address(to), Type::RAW, Some(Protocol::TCP))?;
+        socket.bind(&SocketAddr::new(from.ip(), 0).into())?;
+        socket.send_to(&syn(from, to), &SocketAddr::new(to.ip(), 0).into())?;
+        wait_for_answer(&socket, from, to, Instant::now() + within)
+    })
+}
+
+fn wait_for_answer(
+    socket: &Socket,
+    from: SocketAddr,
+    to: SocketAddr,
+    deadline: Instant,
+) -> io::Result<Answer> {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 2048];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(Answer::Silence);
+        }
+        socket.set_read_timeout(Some(left))?;
+        let (size, peer) = match socket.recv_from(&mut buffer) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Answer::Silence),
+            Err(error) => return Err(error),
+        };
+        let received = buffer.get(..size).unwrap_or_default();
+        // SAFETY: recvfrom(2) has initialised the first `size` bytes, and the types have one layout.
+        let bytes = unsafe { &*(std::ptr::from_ref(received) as *const [u8]) };
+        if peer.as_socket().map(|peer| peer.ip()) != Some(to.ip()) {
+            continue;
+        }
+        if let Some(flags) = flags_between(bytes, to, from) {
+            if flags & RST != 0 {
+                return Ok(Answer::Refused);
+            }
+            if flags & (SYN | ACK) == SYN | ACK {
+                return Ok(Answer::Accepted);
+            }
+        }
+    }
+}
+
+/// The flags of a segment, if it is between these ports. IPv4 raw sockets give the IP header too.
+fn flags_between(bytes: &[u8], from: SocketAddr, to: SocketAddr) -> Option<u8> {
+    let header = match from.ip() {
+        IpAddr::V4(_) => usize::from(bytes.first()? & 0x0f) * 4,
+        IpAddr::V6(_) => 0,
+    };
+    let tcp = bytes.get(header..)?;
+    let ports = [from.port().to_be_bytes(), to.port().to_be_bytes()];
+    (tcp.get(..4)? == ports.as_flattened()).then(|| tcp.get(13).copied())?
+}
+
+/// A SYN without options.
+fn syn(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    let mut segment = Vec::with_capacity(20);
+    segment.extend(from.port().to_be_bytes());
+    segment.extend(to.port().to_be_bytes());
+    segment.extend(0x0102_0304_u32.to_be_bytes());
+    segment.extend(0_u32.to_be_bytes());
+    segment.extend([5 << 4, SYN, 0xff, 0xff, 0, 0, 0, 0]);
+    let sum = checksum(from.ip(), to.ip(), &segment).to_be_bytes();
+    segment.splice(16..18, sum);
+    segment
+}
+
+/// The Internet checksum over the pseudo header and the segment.
+fn checksum(from: IpAddr, to: IpAddr, segment: &[u8]) -> u16 {
+    let mut bytes = Vec::new();
+    for address in [from, to] {
+        match address {
+            IpAddr::V4(address) => bytes.extend(address.octets()),
+            IpAddr::V6(address) => bytes.extend(address.octets()),
+        }
+    }
+    bytes.extend([0, 6]);
+    bytes.extend((segment.len() as u16).to_be_bytes());
+    bytes.extend(segment);
+    let mut sum: u32 = bytes
+        .chunks(2)
+        .map(|pair| match *pair {
+            [high, low] => u32::from(u16::from_be_bytes([high, low])),
+            [high] => u32::from(high) << 8,
+            _ => 0,
+        })
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_with_its_checksum_sums_to_zero() {
+        for (from, to) in [
+            ("10.0.0.1:1", "10.0.0.2:80"),
+            ("[fd00::1]:1", "[fd00::2]:80"),
+        ] {
+            let (from, to): (SocketAddr, SocketAddr) =
+                (from.parse().expect("valid"), to.parse().expect("valid"));
+            assert_eq!(checksum(from.ip(), to.ip(), &syn(from, to)), 0);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Waiting for a condition, never for a while.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::interrupt;
+
+/// How often a condition is looked at.
+const EVERY: Duration = Duration::from_millis(5);
+
+/// Waits until a condition holds. Fails when the time is over or Ctrl-C was pressed, with `what`
+/// in the message.
+pub fn wait_until(within: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
+    wait_for(within, what, || condition().then_some(()))
+}
+
+/// Waits for a value, in the same way.
+pub fn wait_for<T>(
+    within: Duration,
+    what: &str,
+    mut value: impl FnMut() -> Option<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(value) = value() {
+            return Ok(value);
+        }
+        if interrupt::requested() {
+            bail!("interrupted while waiting for: {what}");
+        }
+        if Instant::now() >= deadline {
+            bail!("not within {within:?}: {what}");
+        }
+        thread::sleep(EVERY);
+    }
+}

@@ -1,0 +1,3 @@
+//! The tests that need root, one binary: `cargo xtask test` runs them one after the other.
+
+mod testbed;

@@ -1,0 +1,5 @@
+//! The test bed itself: a test that fails on it says nothing about waysteer.
+
+mod leftovers;
+mod sight;
+mod traffic;
