@@ -10,8 +10,11 @@
 //! Nothing here knows of BPF. Everything undoes itself when dropped, on a panic too; what a killed
 //! run has left, [`netns::sweep`] removes.
 
+pub mod admin;
+pub mod bed;
 pub mod bulk;
 pub mod capture;
+pub mod cases;
 pub mod dial;
 pub mod envoy;
 pub mod http;

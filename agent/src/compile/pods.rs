@@ -9,7 +9,8 @@ use waysteer_common::abi::value::PodAddressValue;
 use super::id::{namespace_id, workload_id};
 use super::index::Index;
 use super::input::EnrolledPod;
-use super::tables::{Tables, address_of};
+use super::tables::Tables;
+use crate::address::to_wire;
 use crate::model::Workload;
 
 /// After `waypoints::compile`, which knows the members of waypoints.
@@ -24,7 +25,7 @@ pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {
         );
         for address in &pod.addresses {
             let key = AddressKey {
-                address: address_of(*address),
+                address: to_wire(*address),
             };
             tables.pod_addresses.insert(
                 key,
@@ -58,7 +59,7 @@ fn value(
                 .any(|member| member.workload.get() == id),
             PodValue::WAYPOINT,
         );
-    let [v4, v6] = mains.map(|address| address.map(address_of).unwrap_or_default());
+    let [v4, v6] = mains.map(|address| address.map(to_wire).unwrap_or_default());
     PodValue {
         workload: id.into(),
         namespace: namespace_id(&pod.namespace).into(),

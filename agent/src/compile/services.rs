@@ -10,7 +10,8 @@ use waysteer_common::abi::value::ServiceValue;
 use super::endpoints::{self, Purpose};
 use super::id::{self, namespace_id, service_id};
 use super::index::{Index, is_grouped};
-use super::tables::{Tables, address_of};
+use super::tables::Tables;
+use crate::address::to_wire;
 use super::{cidr_key, waypoints};
 use crate::model::{LoadBalancerMode, Service};
 
@@ -52,7 +53,7 @@ pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {
 fn insert_exact(index: &Index<'_>, tables: &mut Tables, address: IpAddr, services: &[&Service]) {
     let key = |namespace: u64| ServiceKey {
         namespace: namespace.into(),
-        address: address_of(address),
+        address: to_wire(address),
     };
     let public = Index::public_choice(services);
     let mut namespaced = false;

@@ -1,8 +1,6 @@
 //! What the maps should hold.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use waysteer_common::abi::key::{
     AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
@@ -14,6 +12,8 @@ use waysteer_common::abi::value::{
 };
 use waysteer_common::addr::Address;
 use waysteer_common::classify::Lookup;
+
+use crate::address::to_wire;
 
 /// Longest-prefix keys: prefix length in bits, then the data it counts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +37,39 @@ pub struct Tables {
     pub waypoints: BTreeMap<WaypointKey, EndpointSetValue>,
     pub waypoint_members: BTreeMap<WaypointMemberKey, u8>,
     pub mesh_cidrs: BTreeMap<CidrTableKey<[u8; 16]>, u8>,
+}
+
+impl Tables {
+    /// Number of map entries.
+    pub fn len(&self) -> usize {
+        let Self {
+            settings: _,
+            pods,
+            pod_addresses,
+            workloads,
+            services,
+            service_cidrs,
+            service_ports,
+            endpoints,
+            waypoints,
+            waypoint_members,
+            mesh_cidrs,
+        } = self;
+        pods.len()
+            + pod_addresses.len()
+            + workloads.len()
+            + services.len()
+            + service_cidrs.len()
+            + service_ports.len()
+            + endpoints.len()
+            + waypoints.len()
+            + waypoint_members.len()
+            + mesh_cidrs.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// The classifier's view of tables; `random` draws endpoints.
@@ -119,14 +152,6 @@ fn masked(address: [u8; 16], prefix: u32) -> [u8; 16] {
     (u128::from_be_bytes(address) & mask).to_be_bytes()
 }
 
-/// An address as map keys have it.
-pub(super) fn address_of(address: IpAddr) -> Address {
-    match address {
-        IpAddr::V4(v4) => Address::from_v4(v4.octets()),
-        IpAddr::V6(v6) => Address::from_v6(v6.octets()),
-    }
-}
-
 /// A block as longest-prefix keys have it: its first address, and the prefix in the v4-mapped
 /// space.
 pub(super) fn prefix_of(block: &IpNet) -> ([u8; 16], u32) {
@@ -135,5 +160,5 @@ pub(super) fn prefix_of(block: &IpNet) -> ([u8; 16], u32) {
         IpNet::V4(_) => prefix + 96,
         IpNet::V6(_) => prefix,
     };
-    (masked(address_of(block.network()).octets(), prefix), prefix)
+    (masked(to_wire(block.network()).octets(), prefix), prefix)
 }

@@ -1,7 +1,7 @@
 //! The case table, from the mesh file to the verdict, on the host.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use proptest::prelude::*;
 use waysteer_common::abi::pod::PodKey;
@@ -9,7 +9,7 @@ use waysteer_common::addr::Address;
 use waysteer_common::classify::{Flow, classify};
 use waysteer_common::verdict::{Class, Reason, Verdict};
 
-use super::tables::address_of;
+use crate::address::{socket_from_wire, to_wire};
 use super::{Changes, Compiled, EnrolledPod, Node, TableLookup, Tables, compile};
 use crate::model::{Mesh, PolicyScope};
 use crate::source::file::{FileState, parse_mesh};
@@ -80,22 +80,14 @@ fn decide(tables: &Tables, from: &str, to: SocketAddr, seed: u32) -> Verdict {
     let flow = Flow {
         pod: &pod,
         netns,
-        destination: address_of(to.ip()),
+        destination: to_wire(to.ip()),
         port: to.port(),
     };
     classify(&flow, &TableLookup { tables, random })
 }
 
 fn socket_address(address: Address, port: u16) -> String {
-    if address == Address::UNSPECIFIED {
-        return String::new();
-    }
-    let ip = if address.is_v4() {
-        IpAddr::from(address.v4_octets())
-    } else {
-        IpAddr::from(address.octets())
-    };
-    SocketAddr::new(ip, port).to_string()
+    socket_from_wire(address, port).map(|address| address.to_string()).unwrap_or_default()
 }
 
 #[test]

@@ -7,7 +7,8 @@ use waysteer_common::abi::value::WorkloadValue;
 
 use super::id::workload_id;
 use super::index::Index;
-use super::tables::{Tables, address_of};
+use super::tables::Tables;
+use crate::address::to_wire;
 use super::waypoints::{self, Waypoint};
 use crate::model::{TunnelProtocol, Workload};
 
@@ -15,7 +16,7 @@ use crate::model::{TunnelProtocol, Workload};
 pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {
     for (address, workload) in &index.addresses {
         let key = AddressKey {
-            address: address_of(*address),
+            address: to_wire(*address),
         };
         tables
             .workloads
@@ -27,7 +28,7 @@ pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {
         .values()
         .flat_map(|rejection| &rejection.addresses)
     {
-        let address = address_of(*address);
+        let address = to_wire(*address);
         let service = ServiceKey {
             namespace: 0.into(),
             address,

@@ -12,7 +12,7 @@ use waysteer_hbone::server::{Handler, Outcome, Request, Server, ServerConfigurat
 
 use super::dial;
 use super::pod::{Context, ends};
-use super::view::address_of;
+use crate::address::to_wire;
 
 /// The HBONE server of one pod; made again should the pod's identity change.
 pub(super) struct Servers {
@@ -141,11 +141,11 @@ async fn dial_application(
     let to = SocketAddr::new(to.ip().to_canonical(), to.port());
     let own = [OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT];
     let view = context.shared.view.borrow().clone();
-    if own.contains(&to.port()) || !view.is_address_of(context.netns, address_of(to.ip())) {
+    if own.contains(&to.port()) || !view.is_address_of(context.netns, to_wire(to.ip())) {
         return Err(Refusal::BadAuthority);
     }
     // This tunnel evaluates no policy, so whoever is subject to one is not let in.
-    if view.has_policy(address_of(to.ip())) {
+    if view.has_policy(to_wire(to.ip())) {
         return Err(Refusal::Denied);
     }
     dial::plain(&context.shared.workshop, context.netns, to, Some(client))

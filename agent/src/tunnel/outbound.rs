@@ -10,15 +10,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use waysteer_common::abi::key::{FlowKey, TupleKey};
 use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
-use waysteer_common::addr::Address;
-use waysteer_common::verdict::{Reason, Verdict};
+use waysteer_common::verdict::{Class, Reason, Verdict};
 use waysteer_hbone::client::{ConnectError, PoolKey};
 use waysteer_hbone::copy::{self, Copied, Leg};
 use waysteer_hbone::stream::HboneStream;
 
 use super::dial;
 use super::pod::{Context, ends};
-use super::view::{address_of, ip_of};
+use crate::address::{socket_from_wire, to_wire};
 
 /// How long a flow is held whose verdict may get better when the source says more.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,16 +82,14 @@ async fn upstream(context: &Context, stream: &TcpStream) -> Result<Upstream, Out
     let own = [OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT];
     let view = context.shared.view.borrow().clone();
     let to_itself =
-        dialled.ip().is_loopback() || view.is_address_of(context.netns, address_of(dialled.ip()));
+        dialled.ip().is_loopback() || view.is_address_of(context.netns, to_wire(dialled.ip()));
     if to_itself && own.contains(&dialled.port()) {
         return Err(OutboundError::NotSteered);
     }
     let verdict = verdict(context, client, dialled).await?;
     let next_hop = verdict.next_hop;
-    if next_hop.address == Address::UNSPECIFIED {
-        return Err(OutboundError::NoNextHop(verdict.reason));
-    }
-    let to = SocketAddr::new(ip_of(next_hop.address), next_hop.port);
+    let to = socket_from_wire(next_hop.address, next_hop.port)
+        .ok_or(OutboundError::NoNextHop(verdict.reason))?;
     if next_hop.hbone {
         return open_hbone(context, &verdict, client, to)
             .await
@@ -125,7 +122,8 @@ async fn open_hbone(
         return Err(OutboundError::NobodyExpected(to));
     }
     let next_hop = verdict.next_hop;
-    let authority = SocketAddr::new(ip_of(next_hop.authority), next_hop.authority_port);
+    let authority = socket_from_wire(next_hop.authority, next_hop.authority_port)
+        .ok_or(OutboundError::NoNextHop(verdict.reason))?;
     let key = PoolKey {
         local,
         next_hop: to,
@@ -136,11 +134,12 @@ async fn open_hbone(
     if let Ok(forwarded) = HeaderValue::from_str(&format!("for=\"{client}\"")) {
         headers.insert(header::FORWARDED, forwarded);
     }
-    Ok(context
-        .shared
-        .pool
-        .connect(&key, &authority.to_string(), headers)
-        .await?)
+    let mut tunnel = context.shared.pool.connect(&key, &authority.to_string(), headers).await?;
+    if verdict.class == Class::ToServerWaypoint {
+        // Envoy ends a tunnel that its HTTP server closed with RST_STREAM(CONNECT_ERROR).
+        tunnel.take_connect_error_for_end();
+    }
+    Ok(tunnel)
 }
 
 /// The kernel's verdict for this very connection. If it is no longer in the map it is made again,
@@ -150,9 +149,9 @@ async fn verdict(
     client: SocketAddr,
     dialled: SocketAddr,
 ) -> Result<Verdict, OutboundError> {
-    let destination = address_of(dialled.ip());
+    let destination = to_wire(dialled.ip());
     let tuple = TupleKey::new(
-        address_of(client.ip()),
+        to_wire(client.ip()),
         client.port(),
         destination,
         dialled.port(),

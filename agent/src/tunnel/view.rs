@@ -1,7 +1,5 @@
 //! What the tunnel knows of the mesh: what was last compiled.
 
-use std::net::IpAddr;
-
 use waysteer_common::abi::key::AddressKey;
 use waysteer_common::abi::pod::PodKey;
 use waysteer_common::abi::settings::SettingsValue;
@@ -77,21 +75,5 @@ impl View {
         let synced = tables.settings.flags.get() & SettingsValue::SYNCED != 0;
         let workload = tables.workloads.get(&AddressKey { address });
         !synced || workload.is_none_or(|w| w.flags.get() & WorkloadValue::POLICY != 0)
-    }
-}
-
-/// An address as map keys have it; v4-mapped addresses are v4.
-pub(super) fn address_of(address: IpAddr) -> Address {
-    match address {
-        IpAddr::V4(v4) => Address::from_v4(v4.octets()),
-        IpAddr::V6(v6) => Address::from_v6(v6.octets()),
-    }
-}
-
-pub(super) fn ip_of(address: Address) -> IpAddr {
-    if address.is_v4() {
-        IpAddr::from(address.v4_octets())
-    } else {
-        IpAddr::from(address.octets())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use super::fields::Field;
 use super::problems::{Problems, quoted};
@@ -10,7 +11,7 @@ use super::yaml::{Node, Value};
 use crate::model::{NamespacedName, Uid};
 
 /// What an entry is known by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     Workload(Uid),
     Service(NamespacedName),
@@ -46,17 +47,8 @@ pub(super) struct Entry<T> {
     /// Not to be used if there are errors in `problems`: the fields in error have a default then.
     pub(super) value: T,
     pub(super) problems: Problems,
-    pub(super) reach: Reach,
-}
-
-/// Through which addresses an entry that may have to be rejected can be reached.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Reach {
-    pub(super) addresses: Vec<IpAddr>,
-    /// Whether `addresses` may lack some.
-    pub(super) incomplete: bool,
-    /// Services it may be an endpoint of: their virtual addresses reach it too.
-    pub(super) services: Vec<NamespacedName>,
+    /// Whether `value` may lack addresses that the entry has.
+    pub(super) lacks_addresses: bool,
 }
 
 /// What a kind of entries needs to be read.
@@ -66,6 +58,9 @@ pub(super) trait Read: Sized {
 
     /// Reads all fields; what is wrong goes to `problems`.
     fn read(root: &Field<'_, '_>, problems: &mut Problems) -> Draft<Self>;
+
+    /// Through which addresses it can be reached.
+    fn addresses(&self) -> Vec<IpAddr>;
 }
 
 /// What [`Read::read`] could make of an entry.
@@ -73,13 +68,18 @@ pub(super) trait Read: Sized {
 pub(super) struct Draft<T> {
     pub(super) key: Option<Key>,
     pub(super) value: T,
-    pub(super) reach: Reach,
+    pub(super) lacks_addresses: bool,
 }
 
 /// Reads the entry at `index` of `section`.
-pub(super) fn read<T: Read>(file: &str, section: &str, index: usize, node: &Node<'_>) -> Entry<T> {
+pub(super) fn read<T: Read>(
+    file: &Rc<str>,
+    section: &str,
+    index: usize,
+    node: &Node<'_>,
+) -> Entry<T> {
     let label = T::label(node).unwrap_or_else(|| format!("{section}[{index}]"));
-    let mut problems = Problems::new(file, label);
+    let mut problems = Problems::new(file.clone(), label);
     let twice = duplicate_key(node);
     if let Some((key, line, first)) = twice {
         let message = format!("duplicate key {}, first at line {first}", quoted(key));
@@ -88,15 +88,14 @@ pub(super) fn read<T: Read>(file: &str, section: &str, index: usize, node: &Node
     let Draft {
         key,
         value,
-        mut reach,
+        lacks_addresses,
     } = T::read(&Field::root(node), &mut problems);
-    reach.incomplete |= twice.is_some();
     Entry {
         line: node.line,
         key,
         value,
         problems,
-        reach,
+        lacks_addresses: lacks_addresses || twice.is_some(),
     }
 }
 

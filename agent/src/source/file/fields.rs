@@ -1,7 +1,7 @@
 //! Reading the fields of an entry: each error is recorded with its line and path, and reading
 //! goes on, so that one look at the log shows everything that is wrong.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use super::problems::{Problems, quoted};
 use super::yaml::{Node, Pair, Value};
@@ -19,14 +19,16 @@ pub(super) struct Fields<'n, 'a> {
     path: String,
     line: usize,
     pairs: &'n [Pair<'a>],
-    asked: BTreeSet<&'static str>,
+    /// Which of the pairs have been asked for.
+    asked: Vec<bool>,
 }
 
 impl<'n, 'a> Fields<'n, 'a> {
     /// The value of a field; null is the same as absent.
     pub(super) fn get(&mut self, key: &'static str) -> Option<Field<'n, 'a>> {
-        self.asked.insert(key);
-        let pair = self.pairs.iter().find(|pair| pair.key == key)?;
+        let mut pairs = self.pairs.iter().zip(&mut self.asked);
+        let (pair, asked) = pairs.find(|(pair, _)| pair.key == key)?;
+        *asked = true;
         (!pair.value.is_null()).then(|| Field {
             path: join(&self.path, key),
             node: &pair.value,
@@ -83,8 +85,10 @@ impl<'n, 'a> Fields<'n, 'a> {
 
     /// To be called when all fields have been asked for.
     pub(super) fn finish(self, problems: &mut Problems) {
-        for pair in self.pairs {
-            if !self.asked.contains(pair.key.as_ref()) {
+        let mut seen = HashSet::with_capacity(self.pairs.len());
+        for (pair, asked) in self.pairs.iter().zip(self.asked) {
+            // A key that stands twice has been reported as such.
+            if seen.insert(pair.key.as_ref()) && !asked {
                 let message = format!("unknown field {}", quoted(&pair.key));
                 problems.error(pair.line, &self.path, message);
             }
@@ -135,7 +139,7 @@ impl<'n, 'a> Field<'n, 'a> {
                 path: self.path.clone(),
                 line: self.node.line,
                 pairs,
-                asked: BTreeSet::new(),
+                asked: vec![false; pairs.len()],
             }),
             Value::Scalar { .. } | Value::List(_) => {
                 self.expected(problems, "a map");

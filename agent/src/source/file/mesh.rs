@@ -1,6 +1,9 @@
 //! The mesh file: the format ztunnel reads with `LOCAL_XDS_PATH`.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::rc::Rc;
 
 use super::entry::{Entry, Key, Read, read};
 use super::owners::{Owners, Taken};
@@ -9,7 +12,7 @@ use super::references;
 use super::rejected::{Rejected, reject};
 use super::service::FileService;
 use super::yaml::{Reader, Start, SyntaxError};
-use crate::model::{Policy, Service, Workload};
+use crate::model::{NamespacedName, Policy, Service, Workload};
 use crate::source::Diagnostic;
 
 /// More entries than the kernel's maps could ever take.
@@ -50,6 +53,7 @@ pub fn parse_mesh(text: &str, file: &str) -> Result<ParsedMesh, Diagnostic> {
 }
 
 fn read_entries(text: &str, file: &str) -> Result<Entries, SyntaxError> {
+    let file: &Rc<str> = &file.into();
     let mut entries = Entries::default();
     let mut reader = Reader::new(text);
     if reader.open()? != Start::Map {
@@ -81,7 +85,7 @@ fn read_entries(text: &str, file: &str) -> Result<Entries, SyntaxError> {
 /// Reads a list of entries, one at a time.
 pub(super) fn read_list<T: Read>(
     reader: &mut Reader<'_>,
-    file: &str,
+    file: &Rc<str>,
     section: &str,
     entries: &mut Vec<Entry<T>>,
 ) -> Result<(), SyntaxError> {
@@ -99,7 +103,7 @@ pub(super) fn read_list<T: Read>(
 /// Reads the items of a list that has been opened.
 pub(super) fn read_items<T: Read>(
     reader: &mut Reader<'_>,
-    file: &str,
+    file: &Rc<str>,
     section: &str,
     entries: &mut Vec<Entry<T>>,
 ) -> Result<(), SyntaxError> {
@@ -115,18 +119,20 @@ pub(super) fn read_items<T: Read>(
 
 /// The first entry of a name stays, valid or not: it is what the last good version belongs to.
 pub(super) fn reject_duplicates<T>(entries: &mut [Entry<T>]) {
-    let mut first_lines: BTreeMap<Key, usize> = BTreeMap::new();
+    let mut first_lines: HashMap<Key, usize> = HashMap::with_capacity(entries.len());
     for entry in entries {
-        let Some(key) = entry.key.take() else {
+        let Some(key) = &entry.key else {
             continue;
         };
-        if let Some(first) = first_lines.get(&key) {
-            let field = key.field();
-            let message = format!("{key} is used twice, first at line {first}");
-            entry.problems.error(entry.line, field, message);
-        } else {
-            first_lines.insert(key.clone(), entry.line);
-            entry.key = Some(key);
+        match first_lines.entry(key.clone()) {
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(entry.line);
+            }
+            hash_map::Entry::Occupied(first) => {
+                let message = format!("{key} is used twice, first at line {}", first.get());
+                entry.problems.error(entry.line, key.field(), message);
+                entry.key = None;
+            }
         }
     }
 }
@@ -180,21 +186,16 @@ fn collect(entries: Entries) -> ParsedMesh {
         rejected: Vec::new(),
         diagnostics: Vec::new(),
     };
-    let vips: BTreeMap<_, _> = services
-        .iter()
-        .map(|entry| {
-            (
-                entry.value.service.hostname.clone(),
-                entry.reach.addresses.clone(),
-            )
-        })
-        .collect();
+    let vips = match workloads.iter().all(Entry::is_valid) {
+        true => HashMap::new(),
+        false => vips_by_name(&services),
+    };
     for entry in workloads {
         if entry.is_valid() {
             parsed.workloads.push(entry.value);
         } else {
-            let mut rejected = reject(entry.key, &entry.problems, &entry.reach);
-            let named = entry.reach.services.iter();
+            let mut rejected = reject(&entry);
+            let named = entry.value.services.keys();
             let vips = named.filter_map(|service| vips.get(service)).flatten();
             rejected.rejection.addresses.extend(vips);
             parsed.rejected.push(rejected);
@@ -205,8 +206,7 @@ fn collect(entries: Entries) -> ParsedMesh {
         if entry.is_valid() {
             parsed.services.push(entry.value.service);
         } else {
-            let rejected = reject(entry.key, &entry.problems, &entry.reach);
-            parsed.rejected.push(rejected);
+            parsed.rejected.push(reject(&entry));
         }
         parsed.diagnostics.extend(entry.problems.into_diagnostics());
     }
@@ -214,10 +214,19 @@ fn collect(entries: Entries) -> ParsedMesh {
         if entry.is_valid() {
             parsed.policies.push(entry.value);
         } else {
-            let rejected = reject(entry.key, &entry.problems, &entry.reach);
+            let rejected = reject(&entry);
             parsed.rejected.push(rejected.with_stand_in(entry.value));
         }
         parsed.diagnostics.extend(entry.problems.into_diagnostics());
     }
     parsed
+}
+
+/// The addresses through which endpoints can be reached besides their own.
+fn vips_by_name(services: &[Entry<FileService>]) -> HashMap<NamespacedName, Vec<IpAddr>> {
+    let named = services.iter().map(|entry| {
+        let name = entry.value.service.hostname.clone();
+        (name, entry.value.addresses())
+    });
+    named.collect()
 }

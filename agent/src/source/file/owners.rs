@@ -1,6 +1,6 @@
 //! Which entry owns which address: two owners of one address cannot both be right.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::model::{NetworkAddress, NetworkCidr, NetworkMode, Service, Workload};
@@ -8,8 +8,8 @@ use crate::model::{NetworkAddress, NetworkCidr, NetworkMode, Service, Workload};
 /// The owners of the addresses of accepted entries.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    addresses: BTreeMap<NetworkAddress, Vec<Owner>>,
-    cidrs: BTreeMap<NetworkCidr, Vec<Owner>>,
+    addresses: HashMap<NetworkAddress, Vec<Owner>>,
+    cidrs: HashMap<NetworkCidr, Vec<Owner>>,
 }
 
 /// An address that has another owner.

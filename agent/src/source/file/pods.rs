@@ -1,9 +1,10 @@
 //! The pods file: local pods to capture.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::entry::{Draft, Entry, Reach, Read, peek};
+use super::entry::{Draft, Entry, Read, peek};
 use super::fields::Field;
 use super::mesh::read_items;
 use super::problems::{Problems, quoted};
@@ -76,7 +77,7 @@ fn read_pods(text: &str, file: &str) -> Result<Vec<Entry<PodSpec>>, SyntaxError>
     if reader.open()? != Start::List {
         return Err(SyntaxError::new(reader.line(), "expected a list of pods"));
     }
-    read_items(&mut reader, file, "pods", &mut entries)?;
+    read_items(&mut reader, &file.into(), "pods", &mut entries)?;
     reader.close()?;
     Ok(entries)
 }
@@ -130,7 +131,12 @@ impl Read for PodSpec {
         Draft {
             key: None,
             value: pod,
-            reach: Reach::default(),
+            lacks_addresses: false,
         }
+    }
+
+    /// Addresses are the mesh file's matter.
+    fn addresses(&self) -> Vec<IpAddr> {
+        Vec::new()
     }
 }

@@ -1,6 +1,8 @@
 //! `policies[]`: read in full, so that mistakes show, though redirection needs little of them.
 
-use super::entry::{Draft, Key, Reach, Read, peek};
+use std::net::IpAddr;
+
+use super::entry::{Draft, Key, Read, peek};
 use super::fields::{Field, Fields};
 use super::problems::{Problems, quoted};
 use super::yaml::Node;
@@ -66,13 +68,17 @@ impl Read for Policy {
         fields.finish(problems);
         draft(policy)
     }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        Vec::new()
+    }
 }
 
 fn draft(policy: Policy) -> Draft<Policy> {
     Draft {
         key: (!policy.name.name.is_empty()).then(|| Key::Policy(policy.name.clone())),
         value: policy,
-        reach: Reach::default(),
+        lacks_addresses: false,
     }
 }
 

@@ -1,23 +1,32 @@
 //! What is wrong with one entry, collected while it is read.
 
+use std::rc::Rc;
+
 use crate::source::{Diagnostic, Severity};
 
 /// Quoted input is cut to this many characters.
 const MAX_QUOTED: usize = 64;
+/// What is wrong beyond this is counted only: an entry can have 65,535 bad ports.
+const MAX_FOUND: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Problems {
-    file: String,
+    /// Shared by all entries of the file.
+    file: Rc<str>,
     entry: String,
     found: Vec<Diagnostic>,
+    has_errors: bool,
+    more: usize,
 }
 
 impl Problems {
-    pub(super) fn new(file: &str, entry: String) -> Self {
+    pub(super) fn new(file: Rc<str>, entry: String) -> Self {
         Self {
-            file: file.to_owned(),
+            file,
             entry,
             found: Vec::new(),
+            has_errors: false,
+            more: 0,
         }
     }
 
@@ -37,31 +46,42 @@ impl Problems {
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.errors().next().is_some()
+        self.has_errors
     }
 
     /// All errors as one text, with file, line and field of each.
     pub(super) fn error_text(&self) -> String {
-        let errors: Vec<String> = self
-            .errors()
+        let is_error = |found: &&Diagnostic| found.severity == Severity::Error;
+        let errors = self.found.iter().filter(is_error);
+        let errors: Vec<String> = errors
             .map(|error| error.without_entry().to_string())
             .collect();
         errors.join("; ")
     }
 
-    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
+    pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
+        if self.more > 0
+            && let Some(last) = self.found.last()
+        {
+            let mut more = last.clone();
+            more.field = None;
+            more.message = format!("and {} more", self.more);
+            self.found.push(more);
+        }
         self.found
     }
 
-    fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
-        let is_error = |found: &&Diagnostic| found.severity == Severity::Error;
-        self.found.iter().filter(is_error)
-    }
-
     fn add(&mut self, severity: Severity, line: usize, field: &str, message: String) {
+        // Whatever came before it, the first error says why the entry was rejected.
+        let is_first_error = severity == Severity::Error && !self.has_errors;
+        self.has_errors |= is_first_error;
+        if self.found.len() >= MAX_FOUND && !is_first_error {
+            self.more += 1;
+            return;
+        }
         self.found.push(Diagnostic {
             severity,
-            file: self.file.clone(),
+            file: self.file.as_ref().to_owned(),
             line: Some(line),
             entry: Some(self.entry.clone()),
             field: (!field.is_empty()).then(|| field.to_owned()),

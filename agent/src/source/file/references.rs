@@ -3,10 +3,10 @@
 //! A name that nothing has is reported and the entry accepted: its target may come later, and an
 //! unresolved waypoint must steer, which only an accepted entry can say.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
-use super::entry::{Entry, Key};
+use super::entry::{Entry, Key, Read};
 use super::mesh::Entries;
 use super::owners::Owners;
 use super::problems::Problems;
@@ -17,12 +17,12 @@ use crate::model::{
 
 /// What can be referred to. Entries that were not accepted count: they have been reported.
 struct Known<'o> {
-    services: BTreeSet<NamespacedName>,
-    policies: BTreeSet<NamespacedName>,
+    services: HashSet<NamespacedName>,
+    policies: HashSet<NamespacedName>,
     /// Names of workloads by which a gateway may be found.
-    hostnames: BTreeSet<NamespacedName>,
+    hostnames: HashSet<NamespacedName>,
     /// Addresses of entries that were not accepted.
-    rejected: BTreeSet<std::net::IpAddr>,
+    rejected: HashSet<IpAddr>,
     owners: &'o Owners,
 }
 
@@ -40,7 +40,14 @@ pub(super) fn connect(entries: &mut Entries, owners: &Owners) {
 
 /// `services[].endpoints` says the same as `workloads[].services`, which wins.
 fn move_endpoints(entries: &mut Entries) {
-    let mut by_uid = BTreeMap::new();
+    if entries
+        .services
+        .iter()
+        .all(|entry| entry.value.endpoints.is_empty())
+    {
+        return;
+    }
+    let mut by_uid = HashMap::new();
     for (index, entry) in entries.workloads.iter().enumerate() {
         if let Some(Key::Workload(uid)) = &entry.key {
             by_uid.insert(uid.clone(), index);
@@ -72,12 +79,12 @@ fn move_endpoints(entries: &mut Entries) {
 
 impl<'o> Known<'o> {
     fn new(entries: &Entries, owners: &'o Owners) -> Self {
-        let mut rejected = BTreeSet::new();
+        let mut rejected = HashSet::new();
         for entry in entries.workloads.iter().filter(|entry| !entry.is_valid()) {
-            rejected.extend(&entry.reach.addresses);
+            rejected.extend(entry.value.addresses());
         }
         for entry in entries.services.iter().filter(|entry| !entry.is_valid()) {
-            rejected.extend(&entry.reach.addresses);
+            rejected.extend(entry.value.addresses());
         }
         let hostname = |entry: &Entry<Workload>| {
             let Workload {
@@ -87,10 +94,12 @@ impl<'o> Known<'o> {
             } = &entry.value;
             NamespacedName::new(namespace.as_str(), hostname.as_str())
         };
+        let workloads = entries.workloads.iter();
+        let with_hostname = workloads.filter(|entry| !entry.value.hostname.is_empty());
         Self {
             services: names(&entries.services, |entry| &entry.service.hostname),
             policies: names(&entries.policies, |policy| &policy.name),
-            hostnames: entries.workloads.iter().map(hostname).collect(),
+            hostnames: with_hostname.map(hostname).collect(),
             rejected,
             owners,
         }
@@ -158,10 +167,7 @@ impl<'o> Known<'o> {
     }
 }
 
-fn names<T>(
-    entries: &[Entry<T>],
-    name: impl Fn(&T) -> &NamespacedName,
-) -> BTreeSet<NamespacedName> {
+fn names<T>(entries: &[Entry<T>], name: impl Fn(&T) -> &NamespacedName) -> HashSet<NamespacedName> {
     entries
         .iter()
         .map(|entry| name(&entry.value).clone())

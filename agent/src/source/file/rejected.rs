@@ -1,7 +1,6 @@
 //! Entries that were not accepted.
 
-use super::entry::{Key, Reach};
-use super::problems::Problems;
+use super::entry::{Entry, Key, Read};
 use crate::model::{Policy, PolicyScope, Rejection};
 
 /// An entry that could not be accepted.
@@ -14,14 +13,14 @@ pub struct Rejected {
     pub stand_in: Option<Policy>,
 }
 
-pub(super) fn reject(key: Option<Key>, problems: &Problems, reach: &Reach) -> Rejected {
+pub(super) fn reject<T: Read>(entry: &Entry<T>) -> Rejected {
     Rejected {
-        key,
+        key: entry.key.clone(),
         rejection: Rejection {
-            entry: problems.entry().to_owned(),
-            error: problems.error_text(),
-            addresses: reach.addresses.clone(),
-            addresses_unknown: reach.incomplete,
+            entry: entry.problems.entry().to_owned(),
+            error: entry.problems.error_text(),
+            addresses: entry.value.addresses(),
+            addresses_unknown: entry.lacks_addresses,
         },
         stand_in: None,
     }

@@ -1,8 +1,9 @@
 //! `services[]`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use super::entry::{Draft, Key, Reach, Read, peek};
+use super::entry::{Draft, Key, Read, peek};
 use super::fields::{Field, Fields};
 use super::problems::Problems;
 use super::scalar::{Vip, vip_of};
@@ -65,18 +66,16 @@ impl Read for FileService {
 
     fn read(root: &Field<'_, '_>, problems: &mut Problems) -> Draft<Self> {
         let mut service = blank();
-        let mut reach = Reach::default();
         let mut endpoints = Vec::new();
         let Some(mut fields) = root.fields(problems) else {
-            reach.incomplete = true;
-            return draft(service, endpoints, reach);
+            return draft(service, endpoints, true);
         };
         service.name = fields.required_text("name", problems);
         service.hostname = NamespacedName {
             namespace: fields.required_text("namespace", problems),
             name: fields.required_text("hostname", problems),
         };
-        read_vips(&mut fields, &mut service, &mut reach, problems);
+        let lacks_addresses = read_vips(&mut fields, &mut service, problems);
         if let Some(field) = fields.get("ports") {
             service.ports = ports(&field, problems, |port, problems| {
                 port.port_or_zero(problems)
@@ -103,17 +102,22 @@ impl Read for FileService {
             service.subject_alt_names.extend(name);
         }
         fields.finish(problems);
-        draft(service, endpoints, reach)
+        draft(service, endpoints, lacks_addresses)
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        self.service.vips.iter().map(|vip| vip.address).collect()
     }
 }
 
-fn draft(service: Service, endpoints: Vec<Endpoint>, reach: Reach) -> Draft<FileService> {
+fn draft(service: Service, endpoints: Vec<Endpoint>, lacks_addresses: bool) -> Draft<FileService> {
     let NamespacedName { namespace, name } = &service.hostname;
     let is_named = !namespace.is_empty() && !name.is_empty();
     Draft {
         key: is_named.then(|| Key::Service(service.hostname.clone())),
+        // A block has too many addresses to name.
+        lacks_addresses: lacks_addresses || !service.cidr_vips.is_empty(),
         value: FileService { service, endpoints },
-        reach,
     }
 }
 
@@ -134,36 +138,25 @@ fn blank() -> Service {
     }
 }
 
-/// `vips` and ztunnel's own field for blocks, `cidrVips`.
-fn read_vips(
-    fields: &mut Fields<'_, '_>,
-    service: &mut Service,
-    reach: &mut Reach,
-    problems: &mut Problems,
-) {
+/// `vips` and ztunnel's own field for blocks, `cidrVips`; whether some could not be read.
+fn read_vips(fields: &mut Fields<'_, '_>, service: &mut Service, problems: &mut Problems) -> bool {
+    let mut lacks_some = false;
     for key in ["vips", "cidrVips"] {
         let Some(list) = fields.get(key) else {
             continue;
         };
-        reach.incomplete |= !list.is_list();
+        lacks_some |= !list.is_list();
         for item in list.list(problems) {
             match read_vip(&item, problems) {
-                None => reach.incomplete = true,
+                None => lacks_some = true,
                 Some(Vip::Address(vip)) if service.vips.contains(&vip) => {}
-                Some(Vip::Address(vip)) => {
-                    reach.addresses.push(vip.address);
-                    service.vips.push(vip);
-                }
-                Some(Vip::Cidr(vip)) => {
-                    // Too many addresses to name.
-                    reach.incomplete = true;
-                    if !service.cidr_vips.contains(&vip) {
-                        service.cidr_vips.push(vip);
-                    }
-                }
+                Some(Vip::Address(vip)) => service.vips.push(vip),
+                Some(Vip::Cidr(vip)) if service.cidr_vips.contains(&vip) => {}
+                Some(Vip::Cidr(vip)) => service.cidr_vips.push(vip),
             }
         }
     }
+    lacks_some
 }
 
 /// `network/IP`, `network/CIDR` or, as ztunnel writes a block, `{network, cidr}`.

@@ -32,10 +32,6 @@ impl FileState {
     /// A rejected entry keeps its last good version, unless a valid entry claims one of its
     /// addresses: what the file says now is newer than what it said once.
     pub fn next(&mut self, parsed: ParsedMesh) -> Delta {
-        let mut next = Mesh {
-            complete: true,
-            ..Mesh::default()
-        };
         let ParsedMesh {
             workloads,
             services,
@@ -43,13 +39,20 @@ impl FileState {
             rejected,
             diagnostics: _,
         } = parsed;
-        next.workloads
-            .extend(workloads.into_iter().map(|w| (w.uid.clone(), w)));
-        next.services
-            .extend(services.into_iter().map(|s| (s.hostname.clone(), s)));
-        next.policies
-            .extend(policies.into_iter().map(|p| (p.name.clone(), p)));
-        let mut owners = owners_of(&next);
+        let workloads = workloads.into_iter().map(|w| (w.uid.clone(), w));
+        let services = services.into_iter().map(|s| (s.hostname.clone(), s));
+        let policies = policies.into_iter().map(|p| (p.name.clone(), p));
+        let mut next = Mesh {
+            workloads: workloads.collect(),
+            services: services.collect(),
+            policies: policies.collect(),
+            rejected: BTreeMap::new(),
+            complete: true,
+        };
+        let mut owners = match rejected.is_empty() {
+            true => Owners::default(),
+            false => owners_of(&next),
+        };
         let mut stand_ins = BTreeSet::new();
         for rejected in rejected {
             let Rejected {
@@ -207,17 +210,23 @@ fn diff(old: &Mesh, new: &Mesh) -> Delta {
     }
 }
 
-/// What is new or changed, and what is gone.
+/// What is new or changed, and what is gone. Both sides are walked once, in order: looking every
+/// name up would compare far more, and long, strings.
 fn changes<K: Ord + Clone, V: PartialEq + Clone>(
     old: &BTreeMap<K, V>,
     new: &BTreeMap<K, V>,
 ) -> (Vec<V>, Vec<K>) {
-    let changed = new
-        .iter()
-        .filter(|(key, value)| old.get(key) != Some(value));
-    let gone = old.keys().filter(|key| !new.contains_key(key));
-    (
-        changed.map(|(_, value)| value.clone()).collect(),
-        gone.cloned().collect(),
-    )
+    let (mut changed, mut gone) = (Vec::new(), Vec::new());
+    let mut old = old.iter().peekable();
+    for (key, value) in new {
+        while let Some((before, _)) = old.next_if(|(before, _)| *before < key) {
+            gone.push(before.clone());
+        }
+        match old.next_if(|(before, _)| *before == key) {
+            Some((_, before)) if before == value => {}
+            Some(_) | None => changed.push(value.clone()),
+        }
+    }
+    gone.extend(old.map(|(before, _)| before.clone()));
+    (changed, gone)
 }

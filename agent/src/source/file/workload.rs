@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::entry::{Draft, Key, Reach, Read, peek};
+use super::entry::{Draft, Key, Read, peek};
 use super::fields::{Field, Fields};
 use super::problems::Problems;
 use super::scalar::{not_a_port, parse_name, parse_port};
 use super::yaml::Node;
 use crate::model::{
-    ApplicationProtocol, GatewayAddress, HealthStatus, Locality, NamespacedName, NetworkMode,
-    TunnelProtocol, Uid, Workload,
+    ApplicationProtocol, GatewayAddress, HealthStatus, Locality, NetworkMode, TunnelProtocol, Uid,
+    Workload,
 };
 
 const PROTOCOLS: [(&str, TunnelProtocol); 2] = [
@@ -42,22 +42,21 @@ impl Read for Workload {
 
     fn read(root: &Field<'_, '_>, problems: &mut Problems) -> Draft<Self> {
         let mut workload = blank();
-        let mut reach = Reach::default();
         let Some(mut fields) = root.fields(problems) else {
-            reach.incomplete = true;
-            return draft(workload, reach);
+            return draft(workload, true);
         };
         workload.uid = Uid(fields.required_text("uid", problems));
         workload.namespace = fields.required_text("namespace", problems);
         workload.name = fields.text("name", problems);
         read_identity(&mut fields, &mut workload, problems);
         read_place(&mut fields, &mut workload, problems);
-        read_addresses(&mut fields, &mut workload, &mut reach, problems);
+        let mut lacks_addresses = read_addresses(&mut fields, &mut workload, problems);
         read_protocol(&mut fields, &mut workload, problems);
         workload.waypoint = gateway(&mut fields, "waypoint", problems);
         workload.network_gateway = gateway(&mut fields, "networkGateway", problems);
         if let Some(services) = fields.get("services") {
-            workload.services = read_services(&services, &mut reach, problems);
+            // A service's virtual addresses reach its endpoints too.
+            lacks_addresses |= read_services(&services, &mut workload, problems);
         }
         for policy in fields.list("authorizationPolicies", problems) {
             let name = policy.namespaced_name(problems);
@@ -73,11 +72,15 @@ impl Read for Workload {
             fields.text(key, problems);
         }
         fields.finish(problems);
-        if workload.network_mode == NetworkMode::HostNetwork {
+        draft(workload, lacks_addresses)
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        match self.network_mode {
+            NetworkMode::Standard => self.addresses.clone(),
             // The node's address is not this workload's.
-            reach.addresses.clear();
+            NetworkMode::HostNetwork => Vec::new(),
         }
-        draft(workload, reach)
     }
 }
 
@@ -130,11 +133,11 @@ pub(super) fn ports(
     ports
 }
 
-fn draft(workload: Workload, reach: Reach) -> Draft<Workload> {
+fn draft(workload: Workload, lacks_addresses: bool) -> Draft<Workload> {
     Draft {
         key: (!workload.uid.0.is_empty()).then(|| Key::Workload(workload.uid.clone())),
         value: workload,
-        reach,
+        lacks_addresses,
     }
 }
 
@@ -191,25 +194,24 @@ fn read_place(fields: &mut Fields<'_, '_>, workload: &mut Workload, problems: &m
     }
 }
 
+/// Whether some addresses could not be read.
 fn read_addresses(
     fields: &mut Fields<'_, '_>,
     workload: &mut Workload,
-    reach: &mut Reach,
     problems: &mut Problems,
-) {
+) -> bool {
     let Some(list) = fields.required("workloadIps", problems) else {
-        reach.incomplete = true;
-        return;
+        return true;
     };
-    reach.incomplete |= !list.is_list();
+    let mut lacks_some = !list.is_list();
     for item in list.list(problems) {
-        let address: Option<IpAddr> = item.address(problems);
-        reach.incomplete |= address.is_none();
-        workload
-            .addresses
-            .extend(address.filter(|address| !workload.addresses.contains(address)));
+        match item.address(problems) {
+            None => lacks_some = true,
+            Some(address) if workload.addresses.contains(&address) => {}
+            Some(address) => workload.addresses.push(address),
+        }
     }
-    reach.addresses.clone_from(&workload.addresses);
+    lacks_some
 }
 
 fn read_protocol(fields: &mut Fields<'_, '_>, workload: &mut Workload, problems: &mut Problems) {
@@ -251,25 +253,20 @@ fn read_application_tunnel(
     }
 }
 
-fn read_services(
-    field: &Field<'_, '_>,
-    reach: &mut Reach,
-    problems: &mut Problems,
-) -> BTreeMap<NamespacedName, BTreeMap<u16, u16>> {
-    let mut services = BTreeMap::new();
-    reach.incomplete |= !field.is_map();
+/// Whether some services could not be read.
+fn read_services(field: &Field<'_, '_>, workload: &mut Workload, problems: &mut Problems) -> bool {
+    let mut lacks_some = !field.is_map();
     for (key, overrides) in field.pairs(problems) {
         let Some(name) = parse_name(key) else {
             overrides.error(problems, "is not a namespace/hostname");
-            reach.incomplete = true;
+            lacks_some = true;
             continue;
         };
         let overrides = match overrides.is_null() {
             true => BTreeMap::new(),
             false => ports(&overrides, problems, |port, problems| port.port(problems)),
         };
-        services.insert(name, overrides);
+        workload.services.insert(name, overrides);
     }
-    reach.services = services.keys().cloned().collect();
-    services
+    lacks_some
 }

@@ -77,6 +77,41 @@ fn a_huge_entry() {
 }
 
 #[test]
+fn an_entry_with_many_mistakes() {
+    let bad = vec!["x"; 50_000].join(", ");
+    let fields: Vec<String> = (0..50_000).map(|field| format!("f{field}: 1")).collect();
+    let fields = fields.join(", ");
+    let parsed = parse(&format!(
+        "workloads: [{{uid: a, namespace: n, workloadIps: [{bad}], {fields}}}]"
+    ));
+    assert_eq!(parsed.rejected.len(), 1);
+    let found = messages(&parsed.diagnostics);
+    assert_eq!(found.len(), 33);
+    assert_eq!(
+        found.last().unwrap(),
+        "mesh.yaml:1: workload a: and 99968 more"
+    );
+}
+
+#[test]
+fn an_error_after_many_warnings_rejects() {
+    let services: Vec<String> = (0..100)
+        .map(|service| format!("n/s{service}: {{}}"))
+        .collect();
+    let services = services.join(", ");
+    let workload = |uid| {
+        format!("{{uid: {uid}, namespace: n, workloadIps: [10.0.0.1], services: {{{services}}}}}")
+    };
+    let parsed = parse(&format!(
+        "workloads: [{}, {}]",
+        workload("a"),
+        workload("b")
+    ));
+    assert_eq!(parsed.workloads.len(), 1);
+    assert_eq!(errors(&parsed).len(), 1);
+}
+
+#[test]
 fn all_ports_of_a_service_fit() {
     let ports: Vec<String> = (1..=u16::MAX)
         .map(|port| format!("{port}: {port}"))

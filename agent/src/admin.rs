@@ -1,0 +1,246 @@
+//! The admin pages: for probes and Prometheus on localhost, for the command line on a unix socket
+//! that only root can open.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State as AxumState};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Admin, Config};
+use crate::events::describe;
+use crate::kernel::explain::Explainer;
+use crate::kernel::observe::Counters;
+use crate::metrics;
+use crate::source::Severity;
+use crate::state::{PodState, PodStatus, SourceStatus, State};
+use crate::tunnel::{EmbeddedTunnel, View};
+
+/// What the pages read.
+#[derive(Debug)]
+pub struct Sources {
+    pub config: Config,
+    pub state: Arc<State>,
+    pub counters: Counters,
+    pub explainer: Explainer,
+    pub view: tokio::sync::watch::Receiver<Arc<View>>,
+    pub tunnel: Arc<EmbeddedTunnel>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error("cannot listen on {address} for the admin pages")]
+    Listen {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("serving the admin pages")]
+    Serve(#[source] std::io::Error),
+}
+
+/// The listeners, bound before anything else starts so that a taken address is told early.
+#[derive(Debug)]
+pub struct Listeners {
+    tcp: TcpListener,
+    unix: UnixListener,
+}
+
+impl Listeners {
+    /// # Errors
+    /// When an address is taken or the socket's directory cannot be made.
+    pub async fn bind(admin: &Admin) -> Result<Self, AdminError> {
+        let tcp = TcpListener::bind(admin.listen).await.map_err(|source| AdminError::Listen {
+            address: admin.listen.to_string(),
+            source,
+        })?;
+        let unix = bind_unix(&admin.socket).map_err(|source| AdminError::Listen {
+            address: admin.socket.display().to_string(),
+            source,
+        })?;
+        Ok(Self { tcp, unix })
+    }
+
+    /// Runs until `stop`.
+    ///
+    /// # Errors
+    /// When a listener fails.
+    pub async fn serve(
+        self,
+        sources: Arc<Sources>,
+        stop: CancellationToken,
+    ) -> Result<(), AdminError> {
+        let tcp = axum::serve(self.tcp, router(sources.clone()))
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
+        let unix = axum::serve(self.unix, router(sources))
+            .with_graceful_shutdown(stop.cancelled_owned());
+        let (tcp, unix) = tokio::join!(tcp.into_future(), unix.into_future());
+        tcp.and(unix).map_err(AdminError::Serve)
+    }
+}
+
+fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    // What a killed agent left; one that runs would still hold the TCP address.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+fn router(sources: Arc<Sources>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_page))
+        .route("/status", get(status))
+        .route("/explain", get(explain))
+        .route("/debug/config", get(config))
+        .route("/debug/flows", get(flows))
+        .route("/debug/tables", get(tables))
+        .with_state(sources)
+}
+
+type Shared = AxumState<Arc<Sources>>;
+
+/// Ready, or the list of what is not.
+async fn readyz(AxumState(sources): Shared) -> Response {
+    let mut missing = Vec::new();
+    if !sources.state.source().synced {
+        missing.push("source: no complete snapshot yet".to_owned());
+    }
+    if let Some(error) = sources.state.map_error() {
+        missing.push(format!("maps: {error}"));
+    }
+    for pod in sources.state.pods() {
+        if let PodState::Failed(error) = &pod.state {
+            missing.push(format!("pod {}/{}: {error}", pod.namespace, pod.name));
+        }
+    }
+    if missing.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n").into_response()
+}
+
+async fn metrics_page(AxumState(sources): Shared) -> Response {
+    match metrics::encode(&sources) {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// What `waysteer status` shows.
+#[derive(Debug, Serialize)]
+struct Status {
+    version: &'static str,
+    node: String,
+    source: SourceStatus,
+    errors: usize,
+    warnings: usize,
+    diagnostics: Vec<String>,
+    map_error: Option<String>,
+    pods: Vec<PodStatus>,
+    tunnel: crate::tunnel::StatsSnapshot,
+}
+
+async fn status(AxumState(sources): Shared) -> Json<Status> {
+    let state = &sources.state;
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        node: sources.config.node.clone(),
+        source: state.source(),
+        errors: state.count_diagnostics(Severity::Error),
+        warnings: state.count_diagnostics(Severity::Warning),
+        diagnostics: state.diagnostics(),
+        map_error: state.map_error(),
+        pods: state.pods(),
+        tunnel: sources.tunnel.stats(),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+struct ExplainQuery {
+    /// `namespace/name`.
+    pod: String,
+    destination: std::net::SocketAddr,
+}
+
+/// Runs the classifier in the kernel.
+async fn explain(AxumState(sources): Shared, Query(query): Query<ExplainQuery>) -> Response {
+    let ExplainQuery { pod, destination } = query;
+    let pods = sources.state.pods();
+    let found = pods.iter().find(|status| format!("{}/{}", status.namespace, status.name) == pod);
+    let Some(netns) = found.and_then(|status| status.cookie) else {
+        let known: Vec<String> =
+            pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
+        let text = format!("pod {pod} is not enrolled; enrolled are: {}\n", known.join(", "));
+        return (StatusCode::NOT_FOUND, text).into_response();
+    };
+    let verdict = sources.explainer.explain(netns, destination.ip(), destination.port());
+    match verdict {
+        Ok(Some(verdict)) => {
+            let view = sources.view.borrow().clone();
+            let to = crate::address::to_wire(destination.ip());
+            let hook = waysteer_common::verdict::Hook::Explain;
+            Json(describe(&view, 0, hook, netns, (to, destination.port()), &verdict))
+                .into_response()
+        }
+        Ok(None) => {
+            (StatusCode::NOT_FOUND, format!("the kernel does not know pod {pod}\n")).into_response()
+        }
+        Err(error) => {
+            let error = crate::reconcile::chain(&error);
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+        }
+    }
+}
+
+async fn config(AxumState(sources): Shared) -> Json<Config> {
+    Json(sources.config.clone())
+}
+
+#[derive(Debug, Deserialize)]
+struct FlowsQuery {
+    /// The first record number wanted.
+    #[serde(default)]
+    since: u64,
+}
+
+async fn flows(AxumState(sources): Shared, Query(query): Query<FlowsQuery>) -> Response {
+    Json(sources.state.flows(query.since)).into_response()
+}
+
+/// Sizes of the tables that were compiled last.
+async fn tables(AxumState(sources): Shared) -> Response {
+    let view = sources.view.borrow().clone();
+    let tables = &view.compiled.tables;
+    Json(serde_json::json!({
+        "pods": tables.pods.len(),
+        "pod_addresses": tables.pod_addresses.len(),
+        "workloads": tables.workloads.len(),
+        "services": tables.services.len(),
+        "service_cidrs": tables.service_cidrs.len(),
+        "service_ports": tables.service_ports.len(),
+        "endpoints": tables.endpoints.len(),
+        "waypoints": tables.waypoints.len(),
+        "waypoint_members": tables.waypoint_members.len(),
+        "mesh_cidrs": tables.mesh_cidrs.len(),
+    }))
+    .into_response()
+}

@@ -1,0 +1,226 @@
+//! Starts the agent's tasks and stops them in order. The only module that sees all others.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use waysteer_hbone::ca::LocalCa;
+use waysteer_hbone::certs::{CertError, CertSource, FileCerts};
+
+use crate::admin::{AdminError, Listeners, Sources};
+use crate::compile::Node;
+use crate::config::{CgroupRoot, Config, DirectLocal, Identity, Source, Tunnel};
+use crate::enrol::Enroller;
+use crate::events::describe;
+use crate::kernel::attach::AttachError;
+use crate::kernel::cgroup::{self, CgroupError};
+use crate::kernel::load::{LoadError, LoadOptions, Programs};
+use crate::kernel::netns;
+use crate::kernel::object::{Object, ObjectError};
+use crate::kernel::observe::{EventError, EventStream, FlowVerdicts};
+use crate::reconcile::{ReconcileError, Reconciler, chain};
+use crate::source::file::{FileSource, FileSourceError};
+use crate::state::State;
+use crate::tunnel::{EmbeddedTunnel, TunnelError, Verdicts, View};
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error("cannot read the cookie of the agent's own network namespace")]
+    Cookie(#[source] std::io::Error),
+    #[error("no certificates for the embedded tunnel")]
+    Certificates(#[from] CertError),
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    #[error(transparent)]
+    Source(#[from] FileSourceError),
+    #[error("cannot read the kernel's events")]
+    Events(#[source] std::io::Error),
+    #[error("cannot wait for signals")]
+    Signals(#[source] std::io::Error),
+    #[error("a task of the agent panicked")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// Runs the agent until SIGTERM or SIGINT, and undoes what it did.
+///
+/// # Errors
+/// When it cannot start, or when a task that everything hangs on fails.
+pub async fn run(config: Config) -> Result<(), AppError> {
+    let listeners = Listeners::bind(&config.admin).await?;
+    let certs = certificates(&config)?;
+    let object = Object::find(None)?;
+    let mut loaded = Programs::load(&object, &LoadOptions::default())?;
+    let cgroup = match &config.cgroup {
+        CgroupRoot::Detect => cgroup::root(None)?,
+        CgroupRoot::Path(path) => cgroup::root(Some(path))?,
+    };
+    let cgroup_links = loaded.programs.attach_cgroup(&cgroup)?;
+    let host_netns = netns::current_cookie().map_err(AppError::Cookie)?;
+    tracing::info!(cgroup = %cgroup.display(), host_netns, "programs loaded and attached");
+
+    let state = Arc::new(State::default());
+    let (view, views) = watch::channel(Arc::new(View::default()));
+    let verdicts = Arc::new(KernelVerdicts(loaded.flows));
+    let tunnel = Arc::new(EmbeddedTunnel::new(certs, verdicts, views.clone())?);
+    let stop = CancellationToken::new();
+    let mut tasks: JoinSet<Result<(), AppError>> = JoinSet::new();
+
+    let events = loaded.events.into_stream().map_err(AppError::Events)?;
+    tasks.spawn(observe(events, views.clone(), state.clone(), stop.clone()));
+    let sources = Arc::new(Sources {
+        config: config.clone(),
+        state: state.clone(),
+        counters: loaded.counters,
+        explainer: loaded.explainer,
+        view: views,
+        tunnel: tunnel.clone(),
+    });
+    let admin_stop = stop.clone();
+    tasks.spawn(async move { Ok(listeners.serve(sources, admin_stop).await?) });
+
+    let (changes, received) = mpsc::channel(16);
+    let Source::File { mesh, pods } = config.source.clone();
+    let source_stop = stop.clone();
+    tasks.spawn(async move { Ok(FileSource::new(mesh, pods).run(changes, source_stop).await?) });
+    let reconciler = Reconciler {
+        node: node(&config),
+        maps: loaded.maps,
+        host_netns,
+        enroller: Enroller { programs: loaded.programs, tunnel: tunnel.clone() },
+        view,
+        state,
+    };
+    let reconciler_stop = stop.clone();
+    tasks.spawn(async move { Ok(reconciler.run(received, reconciler_stop).await?) });
+
+    let result = supervise(&mut tasks, &stop).await;
+    // The reconciler has taken every pod out of the maps and its netns; then the tunnel, whose
+    // connections may still end; the cgroup programs have nothing left to do.
+    tunnel.stop().await;
+    drop(cgroup_links);
+    tracing::info!("stopped");
+    result
+}
+
+/// Waits for a signal or for the first task to end, then for all of them.
+async fn supervise(
+    tasks: &mut JoinSet<Result<(), AppError>>,
+    stop: &CancellationToken,
+) -> Result<(), AppError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+    let mut result = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        Some(ended) = tasks.join_next() => flatten(ended),
+    };
+    stop.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        let ended = flatten(ended);
+        if result.is_ok() {
+            result = ended;
+        }
+    }
+    result
+}
+
+fn flatten(ended: Result<Result<(), AppError>, tokio::task::JoinError>) -> Result<(), AppError> {
+    ended?
+}
+
+fn node(config: &Config) -> Node {
+    Node {
+        name: config.node.clone(),
+        network: config.network.clone(),
+        direct_local_bypass: match config.direct_local {
+            DirectLocal::Bypass => true,
+            DirectLocal::Tunnel => false,
+        },
+        mesh_cidrs: config.mesh_cidrs.clone(),
+        events: true,
+    }
+}
+
+fn certificates(config: &Config) -> Result<Arc<dyn CertSource>, CertError> {
+    let Tunnel::Embedded { identity } = &config.tunnel;
+    Ok(match identity {
+        Identity::CaDir(directory) => Arc::new(LocalCa::load_or_create(directory)?),
+        Identity::Certs(directory) => Arc::new(FileCerts::from_dir(directory)?),
+    })
+}
+
+struct KernelVerdicts(FlowVerdicts);
+
+impl Verdicts for KernelVerdicts {
+    fn verdict(
+        &self,
+        flow: &waysteer_common::abi::key::FlowKey,
+    ) -> Option<waysteer_common::verdict::Verdict> {
+        match self.0.look_up(flow) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "verdict of a connection not readable");
+                None
+            }
+        }
+    }
+}
+
+/// Remembers and logs the kernel's verdicts.
+async fn observe(
+    mut events: EventStream,
+    views: watch::Receiver<Arc<View>>,
+    state: Arc<State>,
+    stop: CancellationToken,
+) -> Result<(), AppError> {
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            event = events.next() => event,
+        };
+        match event {
+            Ok(report) => {
+                let view = views.borrow().clone();
+                let destination = crate::address::to_wire(report.destination.ip());
+                let destination = (destination, report.destination.port());
+                let flow = describe(
+                    &view,
+                    report.at,
+                    report.hook,
+                    report.netns,
+                    destination,
+                    &report.verdict,
+                );
+                tracing::debug!(
+                    pod = flow.pod,
+                    destination = flow.destination,
+                    class = flow.class,
+                    reason = flow.reason,
+                    steered = flow.steered,
+                    next_hop = flow.next_hop,
+                    "verdict"
+                );
+                state.add_flow(flow);
+            }
+            Err(EventError::Wait(error)) => return Err(AppError::Events(error)),
+            Err(error) => {
+                state.add_lost_event();
+                tracing::warn!(error = chain(&error), "an event of the kernel is not readable");
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigArgs;
+
+/// Node redirection agent for Istio's ambient mesh
+#[derive(Debug, Parser)]
+#[command(name = "waysteer", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent
+    Run(RunArgs),
+    /// Report whether this kernel and these privileges are enough
+    Check,
+    /// Show enrolled pods and the state of the source, as the running agent has them
+    Status(ClientArgs),
+    /// Show the last verdicts of the kernel
+    Flows(ClientArgs),
+    /// Ask the kernel what becomes of a flow
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The configuration file, TOML or YAML
+    #[arg(long, env = "WAYSTEER_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: ConfigArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ClientArgs {
+    /// The running agent's socket
+    #[arg(long, env = "WAYSTEER_ADMIN_SOCKET", default_value = "/run/waysteer/admin.sock")]
+    pub socket: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The source pod, NAMESPACE/NAME
+    pub pod: String,
+    /// The destination, ADDRESS:PORT
+    pub destination: std::net::SocketAddr,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}

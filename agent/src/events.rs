@@ -1,0 +1,49 @@
+//! From the kernel's verdicts to names.
+
+use std::sync::Arc;
+
+use waysteer_common::abi::pod::PodKey;
+use waysteer_common::addr::Address;
+use waysteer_common::verdict::{Hook, Verdict};
+
+use crate::address::socket_from_wire;
+use crate::compile::Compiled;
+use crate::state::FlowRecord;
+use crate::tunnel::View;
+
+/// A verdict as an operator reads it. The number is given by whoever keeps it.
+pub fn describe(
+    view: &Arc<View>,
+    at: u64,
+    hook: Hook,
+    netns: u64,
+    (destination, port): (Address, u16),
+    verdict: &Verdict,
+) -> FlowRecord {
+    let Compiled { tables, directory } = &view.compiled;
+    let workload = |id: u64| directory.workloads.get(&id).map(|entry| entry.name.clone());
+    let pod = tables.pods.get(&PodKey { netns: netns.into() });
+    let next_hop = verdict.next_hop;
+    FlowRecord {
+        number: 0,
+        at,
+        hook: hook.label(),
+        pod: pod
+            .and_then(|pod| workload(pod.workload.get()))
+            .unwrap_or_else(|| format!("netns {netns}")),
+        destination: socket_address(destination, port).unwrap_or_default(),
+        class: verdict.class.label(),
+        reason: verdict.reason.label(),
+        steered: verdict.steer,
+        hbone: next_hop.hbone,
+        next_hop: socket_address(next_hop.address, next_hop.port),
+        next_hop_workload: workload(next_hop.workload),
+        authority: socket_address(next_hop.authority, next_hop.authority_port)
+            .filter(|_| next_hop.hbone),
+        service: directory.services.get(&verdict.service).map(|entry| entry.name.clone()),
+    }
+}
+
+fn socket_address(address: Address, port: u16) -> Option<String> {
+    socket_from_wire(address, port).map(|address| address.to_string())
+}

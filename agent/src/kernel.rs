@@ -1,0 +1,20 @@
+//! The kernel's side of the agent: programs, maps, links, and what each pod's netns is given.
+//!
+//! [`load`] brings the programs in, [`maps`] is the only writer of configuration, [`attach`] and
+//! [`redirect`] put a pod under capture and take it out again, [`observe`] and [`explain`] read
+//! what the kernel decided. Nothing here decides anything about the mesh.
+
+pub mod attach;
+pub mod cgroup;
+pub mod explain;
+pub mod features;
+pub mod load;
+pub mod maps;
+pub mod netns;
+pub mod object;
+pub mod observe;
+pub mod privileges;
+pub mod redirect;
+mod route_socket;
+mod sysctl;
+mod wire;

@@ -1,0 +1,141 @@
+//! What this kernel, and this process in it, can do: for `waysteer check`. Things are tried, not
+//! concluded from a version.
+
+use std::error::Error;
+use std::path::Path;
+
+use super::load::{LoadOptions, Programs};
+use super::object::Object;
+use super::{cgroup, privileges};
+
+/// One line of the report.
+#[derive(Debug)]
+pub struct Finding {
+    pub what: String,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Works {
+        detail: String,
+    },
+    /// Good to know, and nothing that a decision is made on.
+    Information {
+        detail: String,
+    },
+    Fails {
+        reason: String,
+    },
+}
+
+impl Finding {
+    pub fn is_failure(&self) -> bool {
+        matches!(self.outcome, Outcome::Fails { .. })
+    }
+
+    fn of<T>(what: &str, result: Result<T, impl Error>, detail: impl FnOnce(T) -> String) -> Self {
+        let outcome = match result {
+            Ok(value) => Outcome::Works {
+                detail: detail(value),
+            },
+            Err(error) => Outcome::Fails {
+                reason: chain(&error),
+            },
+        };
+        Self {
+            what: what.to_owned(),
+            outcome,
+        }
+    }
+}
+
+/// Tries everything that `waysteer run` needs; leaves nothing behind. Blocks.
+pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>) -> Vec<Finding> {
+    let mut findings = vec![kernel(), privileges()];
+    let root = cgroup::root(cgroup_root);
+    findings.push(Finding::of("cgroup v2", root, |root| {
+        root.display().to_string()
+    }));
+    match Object::find(object) {
+        Ok(object) => findings.extend(programs(&object)),
+        Err(error) => {
+            findings.push(Finding::of("kernel programs", Err::<(), _>(error), |()| {
+                String::new()
+            }));
+        }
+    }
+    findings
+}
+
+fn kernel() -> Finding {
+    let detail = match nix::sys::utsname::uname() {
+        Ok(name) => name.release().to_string_lossy().into_owned(),
+        Err(error) => error.to_string(),
+    };
+    Finding {
+        what: "kernel".to_owned(),
+        outcome: Outcome::Information { detail },
+    }
+}
+
+fn privileges() -> Finding {
+    let what = "privileges".to_owned();
+    let outcome = match privileges::missing() {
+        Ok(missing) if missing.is_empty() => Outcome::Works {
+            detail: "all there".to_owned(),
+        },
+        Ok(missing) => {
+            let list = missing
+                .iter()
+                .map(|m| format!("{} for {}", m.capability, m.needed_for));
+            let reason = format!("missing: {}", list.collect::<Vec<_>>().join(", "));
+            Outcome::Fails { reason }
+        }
+        Err(error) => Outcome::Fails {
+            reason: error.to_string(),
+        },
+    };
+    Finding { what, outcome }
+}
+
+fn programs(object: &Object) -> Vec<Finding> {
+    let trials = match Programs::try_each(object) {
+        Ok(trials) => trials,
+        Err(error) => return vec![Finding::of("maps", Err::<(), _>(error), |()| String::new())],
+    };
+    let detail = |count: Option<u32>| match count {
+        Some(count) => format!("{count} instructions verified"),
+        None => "loaded".to_owned(),
+    };
+    let mut findings: Vec<Finding> = trials
+        .into_iter()
+        .map(|(program, result)| Finding::of(&format!("program {program}"), result, detail))
+        .collect();
+    if !findings.iter().any(Finding::is_failure) {
+        findings.push(tcx(object));
+    }
+    findings
+}
+
+fn tcx(object: &Object) -> Finding {
+    let what = "tcx links (Linux 6.6)";
+    match Programs::load(object, &LoadOptions::default()) {
+        Ok(mut loaded) => Finding::of(what, loaded.programs.try_tcx(), |()| {
+            "attached and detached".to_owned()
+        }),
+        Err(error) => Finding::of(what, Err::<(), _>(error), |()| String::new()),
+    }
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,185 @@
+//! Loading the kernel programs and their maps.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io;
+
+use aya::programs::{Program, ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use thiserror::Error;
+
+use super::explain::Explainer;
+use super::maps::{Maps, OpenError};
+use super::object::Object;
+use super::observe::{Counters, Events, FlowVerdicts};
+use super::privileges::hint;
+
+/// Every program of the object.
+pub const PROGRAMS: [&str; 7] = [
+    "connect4",
+    "connect6",
+    "sock_ops",
+    "lo_ingress",
+    "pod_ingress",
+    "pod_egress",
+    EXPLAIN,
+];
+
+const EXPLAIN: &str = "explain";
+
+/// Facts that are fixed when the programs are loaded.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Verdicts are counted and reported, and nothing is done about them.
+    pub dry_run: bool,
+    /// Capacities of maps, by name, where they are not to be what the object says.
+    pub capacities: BTreeMap<&'static str, u32>,
+}
+
+/// The programs in the kernel, attached to nothing so far.
+#[derive(Debug)]
+pub struct Programs {
+    pub(super) ebpf: Ebpf,
+}
+
+/// What loading gives: each part for the one task that uses it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub programs: Programs,
+    pub maps: Maps,
+    pub counters: Counters,
+    pub events: Events,
+    pub flows: FlowVerdicts,
+    pub explainer: Explainer,
+}
+
+#[derive(Debug, Error)]
+pub enum LoadError {
+    #[error("cannot make the kernel programs' maps{hint}")]
+    Object {
+        hint: String,
+        #[source]
+        source: Box<EbpfError>,
+    },
+    #[error("the kernel refused program {program}{hint}")]
+    Program {
+        program: &'static str,
+        hint: String,
+        /// Holds the verifier's log.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    #[error("the object holds no program {program}: it was built for another version")]
+    NoProgram { program: &'static str },
+    #[error("program {program} of the object is of another kind: it was built for another version")]
+    Kind { program: &'static str },
+    #[error("the object's maps are not those of this version")]
+    Maps(#[from] OpenError),
+}
+
+/// One program, and what the verifier made of it: the instructions it looked at.
+pub type Trial = (&'static str, Result<Option<u32>, LoadError>);
+
+impl Programs {
+    /// Brings all programs into the kernel.
+    ///
+    /// With [`LoadOptions::default`], programs do what they are for.
+    pub fn load(object: &Object, options: &LoadOptions) -> Result<Loaded, LoadError> {
+        let mut ebpf = open(object, options)?;
+        for program in PROGRAMS {
+            load_one(&mut ebpf, program)?;
+        }
+        let explainer = Explainer::new(handle(&ebpf, EXPLAIN)?);
+        let mut take = |name: &'static str| ebpf.take_map(name);
+        let maps = Maps::open(&mut take)?;
+        let counters = Counters::open(&mut take)?;
+        let events = Events::open(&mut take)?;
+        let flows = FlowVerdicts::open(&mut take)?;
+        Ok(Loaded {
+            programs: Self { ebpf },
+            maps,
+            counters,
+            events,
+            flows,
+            explainer,
+        })
+    }
+
+    /// Tries each program on its own, for a report that names all that fail.
+    pub fn try_each(object: &Object) -> Result<Vec<Trial>, LoadError> {
+        let mut ebpf = open(object, &LoadOptions::default())?;
+        Ok(PROGRAMS
+            .map(|program| (program, try_one(&mut ebpf, program)))
+            .into())
+    }
+}
+
+fn open(object: &Object, options: &LoadOptions) -> Result<Ebpf, LoadError> {
+    let dry_run = u8::from(options.dry_run);
+    let mut loader = EbpfLoader::new();
+    loader.override_global("DRY_RUN", &dry_run, true);
+    for (map, capacity) in &options.capacities {
+        loader.map_max_entries(map, *capacity);
+    }
+    loader
+        .load(object.bytes())
+        .map_err(|source| LoadError::Object {
+            hint: io_error(&source).map(hint).unwrap_or_default(),
+            source: Box::new(source),
+        })
+}
+
+fn try_one(ebpf: &mut Ebpf, program: &'static str) -> Result<Option<u32>, LoadError> {
+    load_one(ebpf, program)?;
+    let found = ebpf
+        .program(program)
+        .ok_or(LoadError::NoProgram { program })?;
+    let info = found.info().map_err(|source| refused(program, source))?;
+    Ok(info.verified_instruction_count())
+}
+
+fn load_one(ebpf: &mut Ebpf, program: &'static str) -> Result<(), LoadError> {
+    let found = ebpf
+        .program_mut(program)
+        .ok_or(LoadError::NoProgram { program })?;
+    match found {
+        Program::CgroupSockAddr(connect) => connect.load(),
+        Program::SockOps(sock_ops) => sock_ops.load(),
+        Program::SchedClassifier(classifier) => classifier.load(),
+        // Of aya's kinds, not ours.
+        _ => return Err(LoadError::Kind { program }),
+    }
+    .map_err(|source| refused(program, source))
+}
+
+/// A handle of its own on a loaded classifier.
+fn handle(ebpf: &Ebpf, program: &'static str) -> Result<SchedClassifier, LoadError> {
+    let found = ebpf
+        .program(program)
+        .ok_or(LoadError::NoProgram { program })?;
+    found
+        .info()
+        .and_then(|info| SchedClassifier::from_program_info(info, Cow::Borrowed(program)))
+        .map_err(|source| refused(program, source))
+}
+
+fn refused(program: &'static str, source: ProgramError) -> LoadError {
+    let hint = io_error(&source).map(hint).unwrap_or_default();
+    LoadError::Program {
+        program,
+        hint,
+        source: Box::new(source),
+    }
+}
+
+/// The error of the system call at the bottom of a chain of errors.
+pub(super) fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref() {
+            return Some(io);
+        }
+        next = error.source();
+    }
+    None
+}

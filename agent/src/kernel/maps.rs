@@ -1,0 +1,272 @@
+//! The configuration in the kernel, and the only place that writes it.
+
+mod order;
+mod table;
+
+use std::fmt;
+
+use aya::maps::{Array, Map, MapData, MapError};
+use thiserror::Error;
+use waysteer_common::abi::key::{
+    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+};
+use waysteer_common::abi::pod::{PodKey, PodValue};
+use waysteer_common::abi::settings::SettingsValue;
+use waysteer_common::abi::value::{
+    EndpointSetValue, EndpointValue, PodAddressValue, ServiceValue, WorkloadValue,
+};
+use zerocopy::network_endian::{U32, U64};
+
+use self::order::Absent;
+use self::table::{Hash, Stale, Table, Trie};
+use super::wire::Wire;
+use crate::compile::{Changes, CidrTableKey, Tables};
+
+type HashTable<K, V> = Table<Hash<K, V>, K>;
+type TrieTable<K, V> = Table<Trie<K, V>, CidrTableKey<K>>;
+
+/// Every map that configures the programs.
+pub struct Maps {
+    pods: HashTable<PodKey, PodValue>,
+    pod_addresses: HashTable<AddressKey, PodAddressValue>,
+    workloads: HashTable<AddressKey, WorkloadValue>,
+    services: HashTable<ServiceKey, ServiceValue>,
+    service_cidrs: TrieTable<CidrKey, ServiceValue>,
+    service_ports: HashTable<ServicePortKey, EndpointSetValue>,
+    endpoints: HashTable<EndpointKey, EndpointValue>,
+    waypoints: HashTable<WaypointKey, EndpointSetValue>,
+    waypoint_members: HashTable<WaypointMemberKey, u8>,
+    mesh_cidrs: TrieTable<[u8; 16], u8>,
+    settings: Array<MapData, Wire<SettingsValue>>,
+    /// As the tables want them: without `EVENTS`, and without what a failure adds.
+    flags: u32,
+    events: bool,
+    /// As the kernel has them.
+    written: SettingsValue,
+}
+
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error("there is no map {map}")]
+    Missing { map: &'static str },
+    #[error("map {map} has another layout")]
+    Layout {
+        map: &'static str,
+        #[source]
+        source: MapError,
+    },
+}
+
+#[derive(Debug, Error)]
+pub enum MapsError {
+    /// What the kernel has is not what was asked for, and safe: no flow goes past the tunnel
+    /// because of it. What was refused is in the same state for [`Maps::read`], and is written by
+    /// the next [`Maps::apply`] that names it.
+    #[error("{} map(s) are not complete: {}", tables.len(), list(tables))]
+    Incomplete { tables: Vec<TableError> },
+    #[error("cannot write the settings")]
+    Settings(#[source] MapError),
+    #[error("cannot read map {map}")]
+    Unreadable {
+        map: &'static str,
+        #[source]
+        source: MapError,
+    },
+}
+
+/// What one map did not take.
+#[derive(Debug, Error)]
+#[error(
+    "{map}{} refused {failed} entries, such as {}: {source}",
+    full.as_ref().map(ToString::to_string).unwrap_or_default(),
+    examples.first().map(String::as_str).unwrap_or("none")
+)]
+pub struct TableError {
+    pub map: &'static str,
+    /// Number of entries.
+    pub failed: usize,
+    /// Keys of the first of them.
+    pub examples: Vec<String>,
+    pub full: Option<TableFull>,
+    pub source: MapError,
+}
+
+impl TableError {
+    /// At most so many.
+    pub const EXAMPLES: usize = 16;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(" is full ({capacity} entries) and")]
+pub struct TableFull {
+    pub capacity: u32,
+}
+
+fn list(tables: &[TableError]) -> String {
+    tables
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+impl Maps {
+    pub(super) fn open(
+        take: &mut dyn FnMut(&'static str) -> Option<Map>,
+    ) -> Result<Self, OpenError> {
+        let layout = |source| OpenError::Layout {
+            map: "SETTINGS",
+            source,
+        };
+        let settings = take("SETTINGS").ok_or(OpenError::Missing { map: "SETTINGS" })?;
+        let settings: Array<MapData, Wire<SettingsValue>> = settings.try_into().map_err(layout)?;
+        let Wire(written) = settings.get(&0, 0).map_err(layout)?;
+        Ok(Self {
+            // Without its entry a pod is steered whole, and with an old one it is judged by its
+            // old namespace; both are safe, but only the second works.
+            pods: Table::new("PODS", Stale::Keep, take)?,
+            pod_addresses: Table::new("POD_ADDRESSES", Stale::Keep, take)?,
+            workloads: Table::new("WORKLOADS", Stale::Remove, take)?,
+            services: Table::new("SERVICES", Stale::Remove, take)?,
+            service_cidrs: Table::new("SERVICE_CIDRS", Stale::Remove, take)?,
+            service_ports: Table::new("SERVICE_PORTS", Stale::Remove, take)?,
+            endpoints: Table::new("ENDPOINTS", Stale::Remove, take)?,
+            waypoints: Table::new("WAYPOINTS", Stale::Remove, take)?,
+            waypoint_members: Table::new("WAYPOINT_MEMBERS", Stale::Remove, take)?,
+            mesh_cidrs: Table::new("MESH_CIDRS", Stale::Remove, take)?,
+            settings,
+            flags: written.flags.get() & !SettingsValue::EVENTS,
+            events: false,
+            written,
+        })
+    }
+
+    /// Writes changes, in an order in which every intermediate state is safe: [`Changes`] says
+    /// which and why.
+    ///
+    /// An error leaves the kernel safe; see [`MapsError::Incomplete`].
+    pub fn apply(&mut self, changes: &Changes, host_netns: u64) -> Result<(), MapsError> {
+        let (old, new) = (
+            self.flags,
+            changes.settings.flags.get() & !SettingsValue::EVENTS,
+        );
+        let mut errors = Vec::new();
+        macro_rules! upsert {
+            ($($table:ident),*) => {$(
+                if let Some(refused) = self.$table.upsert(&changes.$table) {
+                    // Forbid first: what is removed now would look unknown.
+                    self.write_settings(host_netns)?;
+                    errors.extend(self.$table.retry(refused));
+                }
+            )*};
+        }
+        macro_rules! remove {
+            ($($table:ident),*) => { $(errors.extend(self.$table.remove(&changes.$table));)* };
+        }
+        self.flags = order::during(old, new);
+        self.write_settings(host_netns)?;
+        upsert!(
+            endpoints,
+            waypoints,
+            service_ports,
+            waypoint_members,
+            mesh_cidrs
+        );
+        upsert!(services, service_cidrs, workloads, pod_addresses, pods);
+        self.flags = order::settled(old, new);
+        self.write_settings(host_netns)?;
+        remove!(pods, pod_addresses, workloads, service_cidrs, services);
+        remove!(
+            mesh_cidrs,
+            waypoint_members,
+            service_ports,
+            waypoints,
+            endpoints
+        );
+        self.flags = new;
+        self.write_settings(host_netns)?;
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(MapsError::Incomplete { tables: errors })
+        }
+    }
+
+    /// Makes the programs report every verdict, or stop doing so.
+    pub fn watch_events(&mut self, on: bool) -> Result<(), MapsError> {
+        self.events = on;
+        self.write_settings(self.written.host_netns.get())
+    }
+
+    /// What the kernel has, as the compiler would have made it: without the node's own facts. An
+    /// entry that was refused is absent here, and its effect on the settings is not shown, so that
+    /// the difference to what should be is exactly what has to be written again.
+    pub fn read(&self) -> Result<Tables, MapsError> {
+        let mut settings = SettingsValue::NONE;
+        settings.flags = U32::new(self.flags);
+        Ok(Tables {
+            settings,
+            pods: self.pods.read()?,
+            pod_addresses: self.pod_addresses.read()?,
+            workloads: self.workloads.read()?,
+            services: self.services.read()?,
+            service_cidrs: self.service_cidrs.read()?,
+            service_ports: self.service_ports.read()?,
+            endpoints: self.endpoints.read()?,
+            waypoints: self.waypoints.read()?,
+            waypoint_members: self.waypoint_members.read()?,
+            mesh_cidrs: self.mesh_cidrs.read()?,
+        })
+    }
+
+    /// The settings that the programs work by.
+    pub fn settings(&self) -> Result<SettingsValue, MapsError> {
+        let read = self.settings.get(&0, 0);
+        let Wire(value) = read.map_err(|source| MapsError::Unreadable {
+            map: "SETTINGS",
+            source,
+        })?;
+        Ok(value)
+    }
+
+    fn write_settings(&mut self, host_netns: u64) -> Result<(), MapsError> {
+        let events = if self.events {
+            SettingsValue::EVENTS
+        } else {
+            0
+        };
+        let mut value = SettingsValue::NONE;
+        value.flags = U32::new(order::restricted(self.flags, self.absent()) | events);
+        value.host_netns = U64::new(host_netns);
+        if value != self.written {
+            self.settings
+                .set(0, Wire(value), 0)
+                .map_err(MapsError::Settings)?;
+            self.written = value;
+        }
+        Ok(())
+    }
+
+    fn absent(&self) -> Absent {
+        let before_cidrs = !(self.workloads.unwritten.is_empty()
+            && self.services.unwritten.is_empty()
+            && self.service_cidrs.unwritten.is_empty());
+        Absent {
+            destinations: before_cidrs || !self.mesh_cidrs.unwritten.is_empty(),
+            before_cidrs,
+            namespaced: self
+                .services
+                .unwritten
+                .iter()
+                .any(|key| key.namespace.get() != 0),
+        }
+    }
+}
+
+impl fmt::Debug for Maps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maps")
+            .field("settings", &self.written)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,171 @@
+//! Pods' network namespaces.
+
+mod network;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use socket2::{Domain, Socket, Type};
+use thiserror::Error;
+
+pub use self::network::{PodDevice, PodNetwork};
+
+/// `SO_NETNS_COOKIE`, Linux 5.14; the libc crate lacks it for some targets.
+const SO_NETNS_COOKIE: i32 = 71;
+
+/// A network namespace that is kept alive, whatever becomes of the path it was opened by.
+#[derive(Debug)]
+pub struct PodNetns {
+    path: PathBuf,
+    file: File,
+    identity: Identity,
+    cookie: u64,
+}
+
+/// Two open files of the same netns agree in it, and no others do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+#[derive(Debug, Error)]
+pub enum NetnsError {
+    #[error("cannot open network namespace {}", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot enter network namespace {}: is it one?", path.display())]
+    Enter {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot make a network namespace")]
+    Make(#[source] io::Error),
+    #[error("cannot start a thread for a network namespace")]
+    Thread(#[source] io::Error),
+    #[error("cannot read the cookie of a network namespace")]
+    Cookie(#[source] io::Error),
+    #[error("cannot read devices and addresses of network namespace {}", path.display())]
+    Network {
+        path: PathBuf,
+        #[source]
+        source: super::route_socket::RouteSocketError,
+    },
+}
+
+impl PodNetns {
+    /// Opens a bind mount such as `/run/netns/NAME`, or `/proc/PID/ns/net`.
+    pub fn open(path: &Path) -> Result<Self, NetnsError> {
+        let failed = |source| NetnsError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        let identity = Identity::of(&file.metadata().map_err(failed)?);
+        let mut netns = Self {
+            path: path.to_owned(),
+            file,
+            identity,
+            cookie: 0,
+        };
+        netns.cookie = netns.run(current_cookie)?.map_err(NetnsError::Cookie)?;
+        Ok(netns)
+    }
+
+    /// Never used again for another netns while the node runs, unlike path and inode.
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// Another handle on it, which keeps it alive on its own.
+    pub fn try_clone_to_owned(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path names another netns by now, or none.
+    pub fn is_replaced(&self) -> bool {
+        match fs::metadata(&self.path) {
+            Ok(metadata) => Identity::of(&metadata) != self.identity,
+            Err(_) => true,
+        }
+    }
+
+    /// Runs `work` in the netns and waits for it; blocks, so not for async code.
+    ///
+    /// On a thread of its own, which ends with it: a thread that has been in a foreign netns must
+    /// never do anything else.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, NetnsError> {
+        on_own_thread(|| {
+            setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|source| NetnsError::Enter {
+                path: self.path.clone(),
+                source: source.into(),
+            })?;
+            Ok(work())
+        })
+    }
+}
+
+/// Runs `work` in a netns that nobody else is in and that is gone afterwards.
+pub fn run_in_new_netns<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, NetnsError> {
+    on_own_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|source| NetnsError::Make(source.into()))?;
+        Ok(work())
+    })
+}
+
+/// The cookie of the calling thread's netns.
+pub fn current_cookie() -> io::Result<u64> {
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as nix::libc::socklen_t;
+    // SAFETY: `cookie` has the `length` bytes that the kernel writes at most.
+    let result = unsafe {
+        nix::libc::getsockopt(
+            socket.as_raw_fd(),
+            nix::libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn on_own_thread<R: Send>(
+    work: impl FnOnce() -> Result<R, NetnsError> + Send,
+) -> Result<R, NetnsError> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn_scoped(scope, work);
+        let joined = thread.map_err(NetnsError::Thread)?.join();
+        joined.unwrap_or_else(|payload| panic::resume_unwind(payload))
+    })
+}
+
+impl Identity {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What the kernel counted, reported and remembers. Observation only: nothing here is ever an
+//! input of configuration.
+
+mod events;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use thiserror::Error;
+use waysteer_common::abi::key::{FlowKey, TupleKey};
+use waysteer_common::abi::value::{TrafficValue, VerdictValue};
+use waysteer_common::verdict::{Class, PacketAction, Reason, Verdict, counter_slot, traffic_slot};
+
+pub use self::events::{EventError, EventStream, Events, VerdictReport};
+use super::maps::OpenError;
+use super::wire::Wire;
+use crate::address;
+
+#[derive(Debug, Error)]
+#[error("cannot read map {map}")]
+pub struct ObserveError {
+    map: &'static str,
+    #[source]
+    source: MapError,
+}
+
+/// Counters since the programs were loaded, summed over CPUs.
+pub struct Counters {
+    verdicts: PerCpuArray<MapData, u64>,
+    packets: PerCpuArray<MapData, u64>,
+    traffic: PerCpuArray<MapData, Wire<TrafficValue>>,
+}
+
+/// What the connections of one class did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub opened: u64,
+    pub closed: u64,
+    /// Of closed connections, by the side that opened them.
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub duration_ns: u64,
+}
+
+impl Counters {
+    pub(super) fn open(
+        take: &mut dyn FnMut(&'static str) -> Option<Map>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            verdicts: typed("COUNTERS", take)?,
+            packets: typed("PACKET_COUNTERS", take)?,
+            traffic: typed("TRAFFIC", take)?,
+        })
+    }
+
+    /// Every class with every reason, also where the count is 0.
+    pub fn verdicts(&self) -> Result<BTreeMap<(Class, Reason), u64>, ObserveError> {
+        let pairs = Class::ALL
+            .iter()
+            .flat_map(|c| Reason::ALL.iter().map(|r| (*c, *r)));
+        pairs
+            .map(|(class, reason)| {
+                let slot = counter_slot(class, reason);
+                Ok(((class, reason), sum("COUNTERS", &self.verdicts, slot)?))
+            })
+            .collect()
+    }
+
+    /// Every action, also where the count is 0.
+    pub fn packets(&self) -> Result<BTreeMap<PacketAction, u64>, ObserveError> {
+        let actions = PacketAction::ALL.iter();
+        actions
+            .map(|action| {
+                let slot = u32::from(action.number());
+                Ok((*action, sum("PACKET_COUNTERS", &self.packets, slot)?))
+            })
+            .collect()
+    }
+
+    /// By class, and whether the connections were steered.
+    pub fn traffic(&self) -> Result<BTreeMap<(Class, bool), Traffic>, ObserveError> {
+        let pairs = Class::ALL
+            .iter()
+            .flat_map(|class| [(*class, false), (*class, true)]);
+        pairs
+            .map(|(class, steer)| {
+                let slot = traffic_slot(class.number(), steer);
+                let values = self.traffic.get(&slot, 0);
+                let values = values.map_err(|source| ObserveError {
+                    map: "TRAFFIC",
+                    source,
+                })?;
+                let mut total = Traffic::default();
+                for Wire(value) in values.iter() {
+                    total.add(value);
+                }
+                Ok(((class, steer), total))
+            })
+            .collect()
+    }
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").finish_non_exhaustive()
+    }
+}
+
+impl Traffic {
+    fn add(&mut self, value: &TrafficValue) {
+        let TrafficValue {
+            opened,
+            closed,
+            bytes_sent,
+            bytes_received,
+            duration_ns,
+        } = value;
+        self.opened = self.opened.wrapping_add(opened.get());
+        self.closed = self.closed.wrapping_add(closed.get());
+        self.bytes_sent = self.bytes_sent.wrapping_add(bytes_sent.get());
+        self.bytes_received = self.bytes_received.wrapping_add(bytes_received.get());
+        self.duration_ns = self.duration_ns.wrapping_add(duration_ns.get());
+    }
+}
+
+/// The verdicts of steered connections, for the tunnel that has accepted them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct FlowVerdicts {
+    flows: Arc<HashMap<MapData, Wire<FlowKey>, Wire<VerdictValue>>>,
+}
+
+impl FlowVerdicts {
+    pub(super) fn open(
+        take: &mut dyn FnMut(&'static str) -> Option<Map>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self {
+            flows: Arc::new(typed("FLOWS", take)?),
+        })
+    }
+
+    /// `None` where the kernel has no verdict, or one that no version knows: the connection has to
+    /// be judged again.
+    pub fn look_up(&self, key: &FlowKey) -> Result<Option<Verdict>, ObserveError> {
+        match self.flows.get(&Wire(*key), 0) {
+            Ok(Wire(value)) => Ok(Verdict::from_wire(&value)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(source) => Err(ObserveError {
+                map: "FLOWS",
+                source,
+            }),
+        }
+    }
+
+    /// The verdict of the connection from `source` to `destination`, both as the application in
+    /// the netns of this cookie sees them.
+    pub fn of_connection(
+        &self,
+        netns: u64,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> Result<Option<Verdict>, ObserveError> {
+        let tuple = TupleKey::new(
+            address::to_wire(source.ip()),
+            source.port(),
+            address::to_wire(destination.ip()),
+            destination.port(),
+        );
+        self.look_up(&tuple.in_netns(netns))
+    }
+}
+
+fn sum(
+    map: &'static str,
+    counters: &PerCpuArray<MapData, u64>,
+    slot: u32,
+) -> Result<u64, ObserveError> {
+    let values = counters
+        .get(&slot, 0)
+        .map_err(|source| ObserveError { map, source })?;
+    Ok(values
+        .iter()
+        .fold(0, |total, value| total.wrapping_add(*value)))
+}
+
+fn typed<M: TryFrom<Map, Error = MapError>>(
+    map: &'static str,
+    take: &mut dyn FnMut(&'static str) -> Option<Map>,
+) -> Result<M, OpenError> {
+    let found = take(map).ok_or(OpenError::Missing { map })?;
+    M::try_from(found).map_err(|source| OpenError::Layout { map, source })
+}

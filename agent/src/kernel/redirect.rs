@@ -1,0 +1,221 @@
+//! What the programs need of a pod's netns besides themselves: policy rules and routes that turn
+//! marked packets to `lo`, and three kernel parameters.
+//!
+//! Rules and routes carry a protocol number of our own, so that removal finds ours and nothing
+//! else, also after a restart.
+
+mod drift;
+mod routes;
+mod rules;
+
+use std::net::Ipv4Addr;
+
+use futures_util::TryStreamExt;
+use netlink_packet_route::link::LinkFlags;
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
+use thiserror::Error;
+use waysteer_common::abi::names::ROUTE_TABLE;
+
+pub use self::drift::{Drift, Family};
+use super::netns::{NetnsError, PodNetns, PodNetwork};
+use super::route_socket::{RouteSocketError, failed, with_route_socket};
+use super::sysctl::{Sysctl, SysctlError};
+
+/// `rtm_protocol` and `FRA_PROTOCOL` of what we add. Not in iproute2's `rt_protos`.
+pub const ROUTE_PROTOCOL: u8 = 87;
+
+/// The first device of every netns.
+const LOOPBACK_INDEX: u32 = 1;
+
+/// What must be `1`: the application's socket answers with the mark of the tunnel's packets,
+/// packets from the pod's own address are taken from `lo`, and whether an address is reached
+/// through `lo` is asked with the packet's mark.
+const SYSCTLS: [Sysctl; 3] = [
+    Sysctl("net/ipv4/tcp_fwmark_accept"),
+    Sysctl("net/ipv4/conf/lo/accept_local"),
+    Sysctl("net/ipv4/conf/lo/src_valid_mark"),
+];
+const ON: &str = "1";
+const DISABLE_V6: Sysctl = Sysctl("net/ipv6/conf/lo/disable_ipv6");
+
+/// The redirection of one netns, and how it was there before.
+#[derive(Debug)]
+pub struct Redirect {
+    previous: Vec<(Sysctl, String)>,
+    raised_loopback: bool,
+}
+
+#[derive(Debug, Error)]
+pub enum RedirectError {
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    #[error(transparent)]
+    RouteSocket(#[from] RouteSocketError),
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    #[error("a default {family} route that is not ours is in table {ROUTE_TABLE}")]
+    ForeignRoute { family: Family },
+    #[error("what was set up did not stay: {}", list(.0))]
+    NotInPlace(Vec<Drift>),
+}
+
+fn list(drifts: &[Drift]) -> String {
+    drifts
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// What a netns should have: a family only where the pod has an address of it. Without one the
+/// application's `connect()` fails at once, as it would without us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    v4: Option<Ipv4Addr>,
+    v6: bool,
+}
+
+impl Wanted {
+    fn of_this_thread() -> Result<Self, RedirectError> {
+        let network = PodNetwork::of_this_thread()?;
+        let v6 = DISABLE_V6
+            .read_if_there()?
+            .is_some_and(|disabled| disabled == "0");
+        Ok(Self {
+            v4: network.v4(),
+            v6: v6 && network.v6().is_some(),
+        })
+    }
+
+    fn families(self) -> Vec<Family> {
+        let v4 = self.v4.map(|source| Family::V4 { source });
+        v4.into_iter()
+            .chain(self.v6.then_some(Family::V6))
+            .collect()
+    }
+}
+
+impl Redirect {
+    /// Sets a netns up and looks whether it took. What is there already stays. After an error
+    /// everything is as before. Blocks, see [`PodNetns::run`].
+    pub fn install(netns: &PodNetns) -> Result<Self, RedirectError> {
+        let mut redirect = Self {
+            previous: Vec::new(),
+            raised_loopback: false,
+        };
+        let repaired = redirect.repair(netns);
+        if let Err(error) = repaired {
+            // What failed is what is worth telling.
+            let _ = redirect.remove(netns);
+            return Err(error);
+        }
+        Ok(redirect)
+    }
+
+    /// Puts back what is missing, for the addresses that the pod has now. Blocks.
+    pub fn repair(&mut self, netns: &PodNetns) -> Result<(), RedirectError> {
+        netns.run(|| {
+            let wanted = Wanted::of_this_thread()?;
+            self.set_sysctls()?;
+            with_route_socket(async |handle| self.add(&handle, wanted).await)?;
+            let drifts = drift::of_this_thread(wanted)?;
+            if drifts.is_empty() {
+                Ok(())
+            } else {
+                Err(RedirectError::NotInPlace(drifts))
+            }
+        })?
+    }
+
+    /// What is not as it should be, for the addresses that the pod has now. Blocks.
+    pub fn verify(&self, netns: &PodNetns) -> Result<Vec<Drift>, RedirectError> {
+        netns.run(|| drift::of_this_thread(Wanted::of_this_thread()?))?
+    }
+
+    /// Undoes what was done, and nothing else: our rules and routes, and each parameter that still
+    /// has our value. Goes on after an error, and returns the first. Blocks.
+    pub fn remove(self, netns: &PodNetns) -> Result<(), RedirectError> {
+        netns.run(|| {
+            let rules_and_routes = with_route_socket(async |handle| {
+                let rules = rules::remove(&handle).await;
+                let routes = routes::remove(&handle).await;
+                let loopback = self.lower_loopback(&handle).await;
+                rules.and(routes).and(loopback)
+            });
+            let sysctls = self.restore_sysctls();
+            rules_and_routes?;
+            sysctls
+        })?
+    }
+
+    async fn add(&mut self, handle: &Handle, wanted: Wanted) -> Result<(), RedirectError> {
+        // A route through a device that is down is refused.
+        if !loopback_is_up(handle).await? {
+            set_loopback(handle, true).await?;
+            self.raised_loopback = true;
+        }
+        for family in wanted.families() {
+            // The table is filled before anything is looked up in it.
+            routes::add(handle, family).await?;
+            rules::add(handle, family).await?;
+        }
+        Ok(())
+    }
+
+    fn set_sysctls(&mut self) -> Result<(), RedirectError> {
+        for sysctl in SYSCTLS {
+            let found = sysctl.read()?;
+            if found == ON {
+                continue;
+            }
+            sysctl.write(ON)?;
+            if !self.previous.iter().any(|(known, _)| *known == sysctl) {
+                self.previous.push((sysctl, found));
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_sysctls(&self) -> Result<(), RedirectError> {
+        let mut result = Ok(());
+        for (sysctl, previous) in &self.previous {
+            let restored = sysctl.read().and_then(|found| match found.as_str() {
+                ON => sysctl.write(previous),
+                // Somebody else has had a say since.
+                _ => Ok(()),
+            });
+            result = result.and(restored.map_err(RedirectError::from));
+        }
+        result
+    }
+
+    async fn lower_loopback(&self, handle: &Handle) -> Result<(), RedirectError> {
+        if self.raised_loopback {
+            set_loopback(handle, false).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn loopback_is_up(handle: &Handle) -> Result<bool, RouteSocketError> {
+    let link = handle
+        .link()
+        .get()
+        .match_index(LOOPBACK_INDEX)
+        .execute()
+        .try_next()
+        .await;
+    let link = link.map_err(failed("look at lo"))?;
+    Ok(link.is_some_and(|link| link.header.flags.contains(LinkFlags::Up)))
+}
+
+async fn set_loopback(handle: &Handle, up: bool) -> Result<(), RouteSocketError> {
+    let builder = LinkMessageBuilder::<LinkUnspec>::new().index(LOOPBACK_INDEX);
+    let message = if up { builder.up() } else { builder.down() }.build();
+    handle
+        .link()
+        .set(message)
+        .execute()
+        .await
+        .map_err(failed("set lo up or down"))
+}

@@ -1,0 +1,74 @@
+//! The difference between what a netns should have and what it has.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::{ON, RedirectError, SYSCTLS, Wanted, loopback_is_up, routes, rules, with_route_socket};
+
+/// An IP version, with what is particular to a pod in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The address that connections through `lo` come from.
+    V4 {
+        source: Ipv4Addr,
+    },
+    V6,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drift {
+    RuleMissing { family: Family, mark: u32 },
+    RouteMissing { family: Family },
+    SysctlChanged { name: &'static str, found: String },
+    LoopbackDown,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4 { .. } => f.write_str("IPv4"),
+            Self::V6 => f.write_str("IPv6"),
+        }
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RuleMissing { family, mark } => {
+                write!(f, "no {family} rule for mark {mark:#x}")
+            }
+            Self::RouteMissing { family } => write!(f, "no local default {family} route"),
+            Self::SysctlChanged { name, found } => write!(f, "sysctl {name} is {found}"),
+            Self::LoopbackDown => f.write_str("lo is down"),
+        }
+    }
+}
+
+pub(super) fn of_this_thread(wanted: Wanted) -> Result<Vec<Drift>, RedirectError> {
+    let mut drifts = Vec::new();
+    for sysctl in SYSCTLS {
+        let found = sysctl.read()?;
+        if found != ON {
+            drifts.push(Drift::SysctlChanged {
+                name: sysctl.0,
+                found,
+            });
+        }
+    }
+    with_route_socket(async |handle| {
+        if !loopback_is_up(&handle).await? {
+            drifts.push(Drift::LoopbackDown);
+        }
+        for family in wanted.families() {
+            let missing = rules::missing(&handle, family).await?.into_iter();
+            drifts.extend(missing.map(|mark| Drift::RuleMissing { family, mark }));
+            if !routes::is_there(&handle, family).await? {
+                drifts.push(Drift::RouteMissing { family });
+            }
+        }
+        Ok::<_, RedirectError>(())
+    })?;
+    Ok(drifts)
+}

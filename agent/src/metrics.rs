@@ -1,0 +1,160 @@
+//! Prometheus metrics: read from the kernel and the state at each scrape, stored nowhere.
+
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::admin::Sources;
+use crate::kernel::observe::ObserveError;
+use crate::source::Severity;
+use crate::state::PodState;
+
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    #[error("cannot read the kernel's counters")]
+    Observe(#[from] ObserveError),
+    #[error("cannot encode the metrics")]
+    Encode(#[from] fmt::Error),
+}
+
+/// All metrics, in the OpenMetrics text format.
+///
+/// # Errors
+/// When the kernel's counters cannot be read.
+pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
+    let verdicts = sources.counters.verdicts()?;
+    let packets = sources.counters.packets()?;
+    let traffic = sources.counters.traffic()?;
+    let mut text = String::new();
+    let mut registry = prometheus_client::registry::Registry::default();
+    let collector = Collected {
+        verdicts: verdicts
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|((class, reason), count)| {
+                (vec![("class", class.label().into()), ("reason", reason.label().into())], count)
+            })
+            .collect(),
+        packets: packets
+            .into_iter()
+            .map(|(action, count)| (vec![("action", action.label().into())], count))
+            .collect(),
+        traffic: traffic
+            .into_iter()
+            .map(|((class, steered), traffic)| {
+                let path = if steered { "tunnel" } else { "bypass" };
+                (vec![("class", class.label().into()), ("path", path.into())], traffic)
+            })
+            .collect(),
+        gauges: gauges(sources),
+        tunnel: sources.tunnel.stats(),
+    };
+    registry.register_collector(Box::new(collector));
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+#[derive(Debug)]
+struct Collected {
+    verdicts: Vec<(Labels, u64)>,
+    packets: Vec<(Labels, u64)>,
+    traffic: Vec<(Labels, crate::kernel::observe::Traffic)>,
+    gauges: Vec<(&'static str, &'static str, u64)>,
+    tunnel: crate::tunnel::StatsSnapshot,
+}
+
+fn gauges(sources: &Sources) -> Vec<(&'static str, &'static str, u64)> {
+    let state = &sources.state;
+    let source = state.source();
+    let pods = state.pods();
+    let failed = pods.iter().filter(|pod| matches!(pod.state, PodState::Failed(_))).count();
+    let count = |number: usize| number as u64;
+    vec![
+        ("waysteer_pods_enrolled", "Pods whose traffic is captured", count(pods.len() - failed)),
+        ("waysteer_pods_failed", "Pods that could not be enrolled", count(failed)),
+        ("waysteer_source_synced", "A complete snapshot is in the maps", source.synced.into()),
+        ("waysteer_source_workloads", "Workloads known", count(source.workloads)),
+        ("waysteer_source_services", "Services known", count(source.services)),
+        ("waysteer_source_rejected", "Entries without a good version", count(source.rejected)),
+        (
+            "waysteer_source_errors",
+            "Errors in the source's input at present",
+            count(state.count_diagnostics(Severity::Error)),
+        ),
+        ("waysteer_map_entries", "Entries of all configuration maps", count(source.map_entries)),
+        (
+            "waysteer_maps_incomplete",
+            "The maps do not hold all they should",
+            state.map_error().is_some().into(),
+        ),
+    ]
+}
+
+impl prometheus_client::collector::Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut counter = |name: &str, help: &str, values: &mut dyn Iterator<Item = (&Labels, u64)>| {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (labels, value) in values {
+                encode_one(&mut family, labels, value)?;
+            }
+            Ok::<_, fmt::Error>(())
+        };
+        counter(
+            "waysteer_verdicts",
+            "Verdicts on new connections of enrolled pods",
+            &mut self.verdicts.iter().map(|(labels, value)| (labels, *value)),
+        )?;
+        counter(
+            "waysteer_packet_actions",
+            "What the packet programs did to packets that were not simply passed",
+            &mut self.packets.iter().map(|(labels, value)| (labels, *value)),
+        )?;
+        for (name, help, value) in TRAFFIC {
+            counter(name, help, &mut self.traffic.iter().map(|(labels, t)| (labels, value(t))))?;
+        }
+        let none = Labels::new();
+        for (name, help, value) in TUNNEL {
+            counter(name, help, &mut std::iter::once((&none, value(&self.tunnel))))?;
+        }
+        for (name, help, value) in &self.gauges {
+            let gauge = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));
+            let family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(family)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_one(family: &mut MetricEncoder<'_>, labels: &Labels, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(family.encode_family(labels)?)
+}
+
+type Field<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+const TRAFFIC: &[Field<crate::kernel::observe::Traffic>] = &[
+    ("waysteer_connections_opened", "Connections of enrolled pods that were opened", |t| t.opened),
+    ("waysteer_connections_closed", "Connections of enrolled pods that were closed", |t| t.closed),
+    ("waysteer_sent_bytes", "Bytes that closed connections had sent", |t| t.bytes_sent),
+    ("waysteer_received_bytes", "Bytes that closed connections had received", |t| t.bytes_received),
+    (
+        "waysteer_connection_duration_milliseconds",
+        "Time that closed connections had been open, in sum",
+        |t| t.duration_ns / 1_000_000,
+    ),
+];
+
+const TUNNEL: &[Field<crate::tunnel::StatsSnapshot>] = &[
+    ("waysteer_tunnel_outbound_hbone", "Connections taken over HBONE", |t| t.outbound_hbone),
+    ("waysteer_tunnel_outbound_plain", "Connections dialled in plain TCP", |t| t.outbound_plain),
+    ("waysteer_tunnel_outbound_refused", "Connections without a next hop", |t| t.outbound_refused),
+    ("waysteer_tunnel_outbound_failed", "Connections whose next hop failed", |t| t.outbound_failed),
+    ("waysteer_tunnel_inbound_hbone", "HBONE streams to applications", |t| t.inbound_hbone),
+    ("waysteer_tunnel_inbound_plain", "Plaintext connections let in", |t| t.inbound_plain),
+    ("waysteer_tunnel_inbound_refused", "Inbound connections refused", |t| t.inbound_refused),
+    ("waysteer_tunnel_inbound_failed", "HBONE connections that failed", |t| t.inbound_failed),
+];

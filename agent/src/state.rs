@@ -1,0 +1,151 @@
+//! What the agent's tasks tell about themselves, for the admin pages.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use crate::source::{Diagnostic, Severity};
+
+/// Written by single tasks, read by the admin pages.
+#[derive(Debug, Default)]
+pub struct State {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    pods: BTreeMap<String, PodStatus>,
+    source: SourceStatus,
+    diagnostics: BTreeMap<String, Vec<Diagnostic>>,
+    flows: VecDeque<FlowRecord>,
+    /// Number of the next flow record.
+    next_flow: u64,
+    events_lost: u64,
+    map_error: Option<String>,
+}
+
+/// One local pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PodStatus {
+    pub uid: String,
+    pub name: String,
+    pub namespace: String,
+    pub netns: String,
+    /// Netns cookie, once the netns was opened.
+    pub cookie: Option<u64>,
+    pub addresses: Vec<IpAddr>,
+    pub state: PodState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PodState {
+    /// Rules, programs and maps are in place and the tunnel listens.
+    Enrolled,
+    /// Not captured; tried again.
+    Failed(String),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// A complete snapshot is in the maps.
+    pub synced: bool,
+    pub workloads: usize,
+    pub services: usize,
+    pub policies: usize,
+    pub rejected: usize,
+    pub map_entries: usize,
+}
+
+/// One verdict of the kernel, in names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FlowRecord {
+    pub number: u64,
+    /// Nanoseconds of the monotonic clock.
+    pub at: u64,
+    pub hook: &'static str,
+    /// `namespace/name`; the netns cookie where the pod is not known.
+    pub pod: String,
+    pub destination: String,
+    pub class: &'static str,
+    pub reason: &'static str,
+    pub steered: bool,
+    pub hbone: bool,
+    pub next_hop: Option<String>,
+    pub next_hop_workload: Option<String>,
+    pub authority: Option<String>,
+    pub service: Option<String>,
+}
+
+impl State {
+    /// Verdicts that are remembered.
+    const FLOWS: usize = 4096;
+
+    pub fn set_pod(&self, status: PodStatus) {
+        self.lock().pods.insert(status.uid.clone(), status);
+    }
+
+    pub fn remove_pod(&self, uid: &str) {
+        self.lock().pods.remove(uid);
+    }
+
+    pub fn pods(&self) -> Vec<PodStatus> {
+        self.lock().pods.values().cloned().collect()
+    }
+
+    pub fn set_source(&self, status: SourceStatus) {
+        self.lock().source = status;
+    }
+
+    pub fn source(&self) -> SourceStatus {
+        self.lock().source.clone()
+    }
+
+    pub fn set_diagnostics(&self, origin: String, diagnostics: Vec<Diagnostic>) {
+        self.lock().diagnostics.insert(origin, diagnostics);
+    }
+
+    /// What is wrong with the source at present, as text.
+    pub fn diagnostics(&self) -> Vec<String> {
+        self.lock().diagnostics.values().flatten().map(ToString::to_string).collect()
+    }
+
+    pub fn count_diagnostics(&self, severity: Severity) -> usize {
+        let inner = self.lock();
+        inner.diagnostics.values().flatten().filter(|d| d.severity == severity).count()
+    }
+
+    /// The map writer's last failure, until it succeeds.
+    pub fn set_map_error(&self, error: Option<String>) {
+        self.lock().map_error = error;
+    }
+
+    pub fn map_error(&self) -> Option<String> {
+        self.lock().map_error.clone()
+    }
+
+    pub fn add_flow(&self, mut flow: FlowRecord) {
+        let mut inner = self.lock();
+        flow.number = inner.next_flow;
+        inner.next_flow += 1;
+        if inner.flows.len() == Self::FLOWS {
+            inner.flows.pop_front();
+        }
+        inner.flows.push_back(flow);
+    }
+
+    /// Remembered verdicts from number `since` on.
+    pub fn flows(&self, since: u64) -> Vec<FlowRecord> {
+        self.lock().flows.iter().filter(|flow| flow.number >= since).cloned().collect()
+    }
+
+    pub fn add_lost_event(&self) {
+        self.lock().events_lost += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
