@@ -4,6 +4,7 @@
 //! ```text
 //! netns ─► ip ─► topology ─► capture          what is on which wire
 //!                        └─► peers, dial, raw  who talks to whom
+//!                        └─► pki ─► forward    HBONE without a tunnel of ours in between
 //!                        └─► process ─► envoy  what is started in there
 //! ```
 //!
@@ -17,11 +18,13 @@ pub mod capture;
 pub mod cases;
 pub mod dial;
 pub mod envoy;
+pub mod forward;
 pub mod http;
 pub mod interrupt;
 mod ip;
 pub mod netns;
 pub mod peers;
+pub mod pki;
 pub mod process;
 pub mod raw;
 pub mod topology;

@@ -3,3 +3,4 @@
 mod leftovers;
 mod sight;
 mod traffic;
+mod waypoint;
