@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -193,6 +194,14 @@ impl Drop for Process {
         }
         let _ = self.kill();
     }
+}
+
+/// Lets this process, and what it starts, open as many files as the machine allows: thousands of
+/// connections at once need more than the usual 1024.
+pub fn raise_file_limit() -> Result<u64> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    Ok(most)
 }
 
 /// A binary of the workspace, as cargo has built it beside the running one: `waysteer`,

@@ -7,19 +7,24 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+use waysteer_tests::interrupt;
 use waysteer_tests::netns::{self, NetNs};
 use waysteer_tests::process::{Process, Scratch};
 use waysteer_tests::topology::Topology;
 use waysteer_tests::wait::wait_until;
 
 fn ours() -> Vec<PathBuf> {
-    let prefix = format!("waysteer-{}-", std::process::id());
+    netns_with(&format!("waysteer-{}-", std::process::id()))
+}
+
+fn netns_with(prefix: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
     entries
         .map(|entry| entry.path())
         .filter(|path| {
             path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
         })
         .collect()
 }
@@ -132,5 +137,36 @@ fn a_process_ends_with_its_handle() -> Result<()> {
     assert!(error.to_string().contains("exit status: 3"), "{error}");
     drop(scratch);
     assert!(!directory.exists());
+    Ok(())
+}
+
+#[test]
+fn ctrl_c_ends_waiting_and_no_more() -> Result<()> {
+    // In a process of its own, because the request is for good: this very test, told to wait.
+    const WAITS: &str = "WAYSTEER_TEST_WAITS";
+    if std::env::var_os(WAITS).is_some() {
+        interrupt::install()?;
+        let topology = Topology::new(&["client"], &[])?;
+        println!("made {}", topology.node.netns.name());
+        let error = wait_until(Duration::from_secs(60), "for ever", || false)
+            .err()
+            .context("it is interrupted")?;
+        assert!(error.to_string().contains("interrupted"), "{error}");
+        return Ok(());
+    }
+    let scratch = Scratch::new()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["--exact", "--nocapture"])
+        .arg("testbed::leftovers::ctrl_c_ends_waiting_and_no_more")
+        .env(WAITS, "1");
+    let mut process = Process::start("waiter", command, &scratch)?;
+    process.wait_for_log(Duration::from_secs(5), "made ")?;
+    let prefix = format!("waysteer-{}-", process.id());
+    assert!(netns_with(&prefix).len() >= 4);
+    process.signal(Signal::SIGINT)?;
+    wait_until(Duration::from_secs(5), "it ends", || !process.is_running())?;
+    assert!(process.log().contains("1 passed"), "{}", process.log());
+    assert_eq!(netns_with(&prefix), Vec::<PathBuf>::new());
     Ok(())
 }

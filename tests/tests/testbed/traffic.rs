@@ -9,8 +9,10 @@ use waysteer_tests::bulk::{self, Checksum};
 use waysteer_tests::dial::{Dial, connect_from};
 use waysteer_tests::http;
 use waysteer_tests::peers::{Server, Service};
+use waysteer_tests::process::raise_file_limit;
 use waysteer_tests::raw::{Answer, send_syn};
 use waysteer_tests::topology::{Topology, service_addresses};
+use waysteer_tests::wait::wait_until;
 
 const SOON: Duration = Duration::from_secs(2);
 
@@ -166,4 +168,27 @@ fn bulk_arrives_whole_both_ways() -> Result<()> {
     let down = connect_from(&client.netns, address(19), SOON)?;
     assert_eq!(bulk::receive(&down.stream)?, sent);
     Ok(())
+}
+
+#[test]
+fn two_thousand_connections_are_open_at_once() -> Result<()> {
+    const MANY: usize = 2_000;
+    assert!(raise_file_limit()? > 3 * MANY as u64);
+    let topology = Topology::new(&["client", "server"], &[])?;
+    let (client, server) = (topology.pod("client"), topology.pod("server"));
+    let echo = Server::start(&server.netns, "echo", 7, Service::Echo)?;
+    let address = SocketAddr::new(server.addresses.v6.into(), 7);
+    let connections: Vec<_> = client.netns.run(|| {
+        let connect = |_| Dial::new().connect_here(address);
+        (0..MANY).map(connect).collect::<Result<_, _>>()
+    })?;
+    for connection in &connections {
+        (&connection.stream).write_all(b"x")?;
+    }
+    for connection in &connections {
+        (&connection.stream).read_exact(&mut [0])?;
+    }
+    assert_eq!(echo.open(), MANY);
+    drop(connections);
+    wait_until(SOON, "the server closes too", || echo.open() == 0)
 }
