@@ -131,11 +131,10 @@ fn install_bpf_linker() -> Result<()> {
 }
 
 fn find_envoy() -> Option<String> {
-    command::output(workspace::envoy(), &["--version"])?
-        // `envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`
-        .split('/')
-        .nth(1)
-        .map(str::to_owned)
+    // `PATH  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL`
+    let text = command::output(workspace::envoy(), &["--version"])?;
+    let (_, version) = text.split_once("version: ")?;
+    version.split('/').nth(1).map(str::to_owned)
 }
 
 fn install_envoy() -> Result<()> {
