@@ -30,8 +30,9 @@ pub struct Mesh {
     pub workloads: BTreeMap<Uid, Workload>,
     pub services: BTreeMap<NamespacedName, Service>,
     pub policies: BTreeMap<NamespacedName, Policy>,
-    /// Entries the source could not accept and for which there is no last good version, by kind
-    /// and name. Flows to their addresses are steered, never bypassed.
+    /// Entries the source could not accept, by kind and name: those without a last good version,
+    /// and those that have addresses now which their last good version had not. Flows to their
+    /// addresses are steered, never bypassed.
     pub rejected: BTreeMap<String, Rejection>,
     /// Whether the source has delivered everything it has at least once.
     pub complete: bool,

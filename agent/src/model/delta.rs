@@ -13,8 +13,8 @@ pub struct Delta {
     pub removed_services: Vec<NamespacedName>,
     pub policies: Vec<Policy>,
     pub removed_policies: Vec<NamespacedName>,
-    /// Every entry that is currently rejected and has no last good version. Replaces the list of
-    /// the batch before.
+    /// Every entry that is currently rejected and has no last good version, or addresses which
+    /// that had not. Replaces the list of the batch before.
     pub rejected: Vec<Rejection>,
     /// With this batch the source has delivered everything it has.
     pub complete: bool,
@@ -27,7 +27,8 @@ pub struct Rejection {
     pub entry: String,
     /// What is wrong, with file, line and field.
     pub error: String,
-    /// The addresses of the entry that could be read.
+    /// The addresses of the entry that could be read, and the virtual addresses of services it
+    /// may be an endpoint of.
     pub addresses: Vec<IpAddr>,
     /// Whether `addresses` may lack some: then no unknown destination is bypassed either.
     pub addresses_unknown: bool,

@@ -85,6 +85,9 @@ impl<'n, 'a> Fields<'n, 'a> {
 
     /// To be called when all fields have been asked for.
     pub(super) fn finish(self, problems: &mut Problems) {
+        if self.asked.iter().all(|asked| *asked) {
+            return;
+        }
         let mut seen = HashSet::with_capacity(self.pairs.len());
         for (pair, asked) in self.pairs.iter().zip(self.asked) {
             // A key that stands twice has been reported as such.

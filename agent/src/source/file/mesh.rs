@@ -197,7 +197,7 @@ fn collect(entries: Entries) -> ParsedMesh {
             let mut rejected = reject(&entry);
             let named = entry.value.services.keys();
             let vips = named.filter_map(|service| vips.get(service)).flatten();
-            rejected.rejection.addresses.extend(vips);
+            rejected.vips.extend(vips);
             parsed.rejected.push(rejected);
         }
         parsed.diagnostics.extend(entry.problems.into_diagnostics());
@@ -215,7 +215,9 @@ fn collect(entries: Entries) -> ParsedMesh {
             parsed.policies.push(entry.value);
         } else {
             let rejected = reject(&entry);
-            parsed.rejected.push(rejected.with_stand_in(entry.value));
+            parsed
+                .rejected
+                .push(rejected.with_stand_in(entry.value, entry.line));
         }
         parsed.diagnostics.extend(entry.problems.into_diagnostics());
     }

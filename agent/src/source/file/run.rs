@@ -94,11 +94,10 @@ impl FileSource {
                     return Ok(());
                 }
             }
-            if !is_settled {
-                wake = Wake::Changed;
-                continue;
-            }
-            wake = work.wait(&mut woken, &stop).await;
+            wake = match is_settled {
+                true => work.wait(&mut woken, &stop).await,
+                false => burst(&mut woken, &stop).await,
+            };
         }
         Ok(())
     }
@@ -144,20 +143,22 @@ impl Work {
             () = sleep_until(self.reread) => return Wake::Changed,
             () = sleep(NETNS_RETRY), if is_waiting => return Wake::Netns,
         }
-        // The burst has begun; wait for its end.
-        let latest = Instant::now() + LONGEST_BURST;
-        loop {
-            let quiet = (Instant::now() + QUIET).min(latest);
-            if Instant::now() >= latest {
-                return Wake::Changed;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Wake::Stop,
-                more = timeout_at(quiet, woken.recv()) => match more {
-                    Ok(Some(())) => {}
-                    Ok(None) | Err(_) => return Wake::Changed,
-                },
-            }
+        burst(woken, stop).await
+    }
+}
+
+/// Waits for the end of a burst of changes.
+async fn burst(woken: &mut mpsc::Receiver<()>, stop: &CancellationToken) -> Wake {
+    let latest = Instant::now() + LONGEST_BURST;
+    while Instant::now() < latest {
+        let quiet = (Instant::now() + QUIET).min(latest);
+        tokio::select! {
+            () = stop.cancelled() => return Wake::Stop,
+            more = timeout_at(quiet, woken.recv()) => match more {
+                Ok(Some(())) => {}
+                Ok(None) | Err(_) => break,
+            },
         }
     }
+    Wake::Changed
 }

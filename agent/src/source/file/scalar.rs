@@ -9,7 +9,7 @@ use super::problems::{Problems, quoted};
 use crate::model::{GatewayDestination, NamespacedName, NetworkAddress, NetworkCidr};
 
 /// A virtual address of a service, exact or a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Vip {
     Address(NetworkAddress),
     Cidr(NetworkCidr),

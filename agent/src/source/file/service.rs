@@ -1,6 +1,6 @@
 //! `services[]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use super::entry::{Draft, Key, Read, peek};
@@ -141,6 +141,7 @@ fn blank() -> Service {
 /// `vips` and ztunnel's own field for blocks, `cidrVips`; whether some could not be read.
 fn read_vips(fields: &mut Fields<'_, '_>, service: &mut Service, problems: &mut Problems) -> bool {
     let mut lacks_some = false;
+    let mut seen = HashSet::new();
     for key in ["vips", "cidrVips"] {
         let Some(list) = fields.get(key) else {
             continue;
@@ -149,9 +150,8 @@ fn read_vips(fields: &mut Fields<'_, '_>, service: &mut Service, problems: &mut 
         for item in list.list(problems) {
             match read_vip(&item, problems) {
                 None => lacks_some = true,
-                Some(Vip::Address(vip)) if service.vips.contains(&vip) => {}
+                Some(vip) if !seen.insert(vip.clone()) => {}
                 Some(Vip::Address(vip)) => service.vips.push(vip),
-                Some(Vip::Cidr(vip)) if service.cidr_vips.contains(&vip) => {}
                 Some(Vip::Cidr(vip)) => service.cidr_vips.push(vip),
             }
         }

@@ -1,6 +1,7 @@
 //! What was applied last, and what changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::entry::Key;
 use super::mesh::ParsedMesh;
@@ -58,11 +59,19 @@ impl FileState {
             let Rejected {
                 key,
                 mut rejection,
+                vips,
                 stand_in,
             } = rejected;
             match self.keep(key.as_ref(), &mut next, &mut owners, &mut rejection) {
-                Kept::Yes => {}
+                // What the entry has now and had not then is as unknown as without it.
+                Kept::Yes => {
+                    rejection.addresses_unknown = false;
+                    if !rejection.addresses.is_empty() {
+                        merge(&mut next.rejected, rejection);
+                    }
+                }
                 Kept::No => {
+                    rejection.addresses.extend(vips);
                     if let Some(policy) = stand_in {
                         stand_ins.insert(policy.name.clone());
                         next.policies.insert(policy.name.clone(), policy);
@@ -77,7 +86,8 @@ impl FileState {
         delta
     }
 
-    /// Takes over the last good version of a rejected entry, if there is one.
+    /// Takes over the last good version of a rejected entry, if there is one; then only those
+    /// addresses are left in the rejection that the last good version does not have.
     fn keep(
         &self,
         key: Option<&Key>,
@@ -85,7 +95,7 @@ impl FileState {
         owners: &mut Owners,
         rejection: &mut Rejection,
     ) -> Kept {
-        let (claimed, addresses) = match key {
+        let (claimed, addresses): (_, Vec<IpAddr>) = match key {
             None => return Kept::No,
             Some(Key::Workload(uid)) => {
                 let Some(last) = self.applied.workloads.get(uid) else {
@@ -107,6 +117,7 @@ impl FileState {
                     next.services.insert(name.clone(), last.clone());
                 }
                 let addresses = last.vips.iter().map(|vip| vip.address);
+                // A block has too many addresses to name.
                 rejection.addresses_unknown |= !last.cidr_vips.is_empty();
                 (claimed.map(|_| ()), addresses.collect())
             }
@@ -122,6 +133,7 @@ impl FileState {
             }
         };
         let Err(Taken { address, owner, .. }) = claimed else {
+            rejection.addresses.retain(|now| !addresses.contains(now));
             return Kept::Yes;
         };
         rejection.error = format!(

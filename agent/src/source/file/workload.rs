@@ -1,6 +1,6 @@
 //! `workloads[]`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::entry::{Draft, Key, Read, peek};
@@ -204,11 +204,12 @@ fn read_addresses(
         return true;
     };
     let mut lacks_some = !list.is_list();
+    let mut seen = HashSet::new();
     for item in list.list(problems) {
         match item.address(problems) {
             None => lacks_some = true,
-            Some(address) if workload.addresses.contains(&address) => {}
-            Some(address) => workload.addresses.push(address),
+            Some(address) if seen.insert(address) => workload.addresses.push(address),
+            Some(_) => {}
         }
     }
     lacks_some

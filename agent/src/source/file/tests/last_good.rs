@@ -169,6 +169,43 @@ fn a_policy_that_cannot_be_read_applies_all_the_same() {
 }
 
 #[test]
+fn a_second_policy_of_one_name_does_not_replace_the_first() {
+    let (mut mesh, mut state) = (Mesh::default(), FileState::default());
+    apply(
+        &mut mesh,
+        &mut state,
+        "
+policies:
+- {name: p, namespace: n, scope: Namespace, action: Deny}
+- {name: p, namespace: n, scope: WorkloadSelector, action: Deny}
+",
+    );
+    let seen: Vec<_> = mesh
+        .policies
+        .values()
+        .map(|p| (p.name.name.as_str(), p.scope))
+        .collect();
+    let assumed = ("policy n/p at line 4", PolicyScope::Global);
+    assert_eq!(seen, [("p", PolicyScope::Namespace), assumed]);
+}
+
+#[test]
+fn addresses_that_the_last_good_version_had_not_are_remembered() {
+    let (mut mesh, mut state) = (Mesh::default(), FileState::default());
+    apply(&mut mesh, &mut state, GOOD);
+    let bad = GOOD.replace("[10.0.0.1]", "[10.0.0.1, 10.0.0.7], capacity: x");
+    apply(&mut mesh, &mut state, &bad);
+    let [a] = <[&Rejection; 1]>::try_from(rejected(&mesh)).unwrap();
+    assert_eq!(addresses(a), ["10.0.0.7"]);
+    assert!(!a.addresses_unknown);
+    let a = mesh.workloads.get(&uid("a")).unwrap();
+    assert_eq!(
+        a.addresses,
+        ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]
+    );
+}
+
+#[test]
 fn rejections_of_one_name_are_one() {
     let (mut mesh, mut state) = (Mesh::default(), FileState::default());
     apply(
