@@ -57,10 +57,12 @@ impl Listeners {
     /// # Errors
     /// When an address is taken or the socket's directory cannot be made.
     pub async fn bind(admin: &Admin) -> Result<Self, AdminError> {
-        let tcp = TcpListener::bind(admin.listen).await.map_err(|source| AdminError::Listen {
-            address: admin.listen.to_string(),
-            source,
-        })?;
+        let tcp = TcpListener::bind(admin.listen)
+            .await
+            .map_err(|source| AdminError::Listen {
+                address: admin.listen.to_string(),
+                source,
+            })?;
         let unix = bind_unix(&admin.socket).map_err(|source| AdminError::Listen {
             address: admin.socket.display().to_string(),
             source,
@@ -79,8 +81,8 @@ impl Listeners {
     ) -> Result<(), AdminError> {
         let tcp = axum::serve(self.tcp, router(sources.clone()))
             .with_graceful_shutdown(stop.clone().cancelled_owned());
-        let unix = axum::serve(self.unix, router(sources))
-            .with_graceful_shutdown(stop.cancelled_owned());
+        let unix =
+            axum::serve(self.unix, router(sources)).with_graceful_shutdown(stop.cancelled_owned());
         let (tcp, unix) = tokio::join!(tcp.into_future(), unix.into_future());
         tcp.and(unix).map_err(AdminError::Serve)
     }
@@ -120,6 +122,9 @@ async fn readyz(AxumState(sources): Shared) -> Response {
     let mut missing = Vec::new();
     if !sources.state.source().synced {
         missing.push("source: no complete snapshot yet".to_owned());
+    }
+    if !sources.state.source().pods_known {
+        missing.push("source: the local pods are not known yet".to_owned());
     }
     if let Some(error) = sources.state.map_error() {
         missing.push(format!("maps: {error}"));
@@ -185,25 +190,43 @@ struct ExplainQuery {
 async fn explain(AxumState(sources): Shared, Query(query): Query<ExplainQuery>) -> Response {
     let ExplainQuery { pod, destination } = query;
     let pods = sources.state.pods();
-    let found = pods.iter().find(|status| format!("{}/{}", status.namespace, status.name) == pod);
+    let found = pods
+        .iter()
+        .find(|status| format!("{}/{}", status.namespace, status.name) == pod);
     let Some(netns) = found.and_then(|status| status.cookie) else {
-        let known: Vec<String> =
-            pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
-        let text = format!("pod {pod} is not enrolled; enrolled are: {}\n", known.join(", "));
+        let known: Vec<String> = pods
+            .iter()
+            .map(|pod| format!("{}/{}", pod.namespace, pod.name))
+            .collect();
+        let text = format!(
+            "pod {pod} is not enrolled; enrolled are: {}\n",
+            known.join(", ")
+        );
         return (StatusCode::NOT_FOUND, text).into_response();
     };
-    let verdict = sources.explainer.explain(netns, destination.ip(), destination.port());
+    let verdict = sources
+        .explainer
+        .explain(netns, destination.ip(), destination.port());
     match verdict {
         Ok(Some(verdict)) => {
             let view = sources.view.borrow().clone();
             let to = crate::address::to_wire(destination.ip());
             let hook = waysteer_common::verdict::Hook::Explain;
-            Json(describe(&view, 0, hook, netns, (to, destination.port()), &verdict))
-                .into_response()
+            Json(describe(
+                &view,
+                0,
+                hook,
+                netns,
+                (to, destination.port()),
+                &verdict,
+            ))
+            .into_response()
         }
-        Ok(None) => {
-            (StatusCode::NOT_FOUND, format!("the kernel does not know pod {pod}\n")).into_response()
-        }
+        Ok(None) => (
+            StatusCode::NOT_FOUND,
+            format!("the kernel does not know pod {pod}\n"),
+        )
+            .into_response(),
         Err(error) => {
             let error = crate::reconcile::chain(&error);
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()

@@ -95,12 +95,19 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let (changes, received) = mpsc::channel(16);
     let Source::File { mesh, pods } = config.source.clone();
     let source_stop = stop.clone();
-    tasks.spawn(async move { Ok(FileSource::new(mesh, pods).run(changes, source_stop).await?) });
+    tasks.spawn(async move {
+        Ok(FileSource::new(mesh, pods)
+            .run(changes, source_stop)
+            .await?)
+    });
     let reconciler = Reconciler {
         node: node(&config),
         maps: loaded.maps,
         host_netns,
-        enroller: Enroller { programs: loaded.programs, tunnel: tunnel.clone() },
+        enroller: Enroller {
+            programs: loaded.programs,
+            tunnel: tunnel.clone(),
+        },
         view,
         state,
     };
@@ -173,7 +180,10 @@ impl Verdicts for KernelVerdicts {
         match self.0.look_up(flow) {
             Ok(verdict) => verdict,
             Err(error) => {
-                tracing::warn!(error = chain(&error), "verdict of a connection not readable");
+                tracing::warn!(
+                    error = chain(&error),
+                    "verdict of a connection not readable"
+                );
                 None
             }
         }
@@ -219,7 +229,10 @@ async fn observe(
             Err(EventError::Wait(error)) => return Err(AppError::Events(error)),
             Err(error) => {
                 state.add_lost_event();
-                tracing::warn!(error = chain(&error), "an event of the kernel is not readable");
+                tracing::warn!(
+                    error = chain(&error),
+                    "an event of the kernel is not readable"
+                );
             }
         }
     }

@@ -17,9 +17,15 @@ pub fn run() -> anyhow::Result<()> {
             Outcome::Fails { reason } => println!("missing  {what}: {reason}"),
         }
     }
-    let failures = findings.iter().filter(|finding| finding.is_failure()).count();
+    let failures = findings
+        .iter()
+        .filter(|finding| finding.is_failure())
+        .count();
     if failures > 0 {
-        bail!("{failures} of {} things that are needed are missing", findings.len());
+        bail!(
+            "{failures} of {} things that are needed are missing",
+            findings.len()
+        );
     }
     Ok(())
 }

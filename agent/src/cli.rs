@@ -40,7 +40,11 @@ pub struct RunArgs {
 #[derive(Debug, clap::Args)]
 pub struct ClientArgs {
     /// The running agent's socket
-    #[arg(long, env = "WAYSTEER_ADMIN_SOCKET", default_value = "/run/waysteer/admin.sock")]
+    #[arg(
+        long,
+        env = "WAYSTEER_ADMIN_SOCKET",
+        default_value = "/run/waysteer/admin.sock"
+    )]
     pub socket: PathBuf,
 }
 

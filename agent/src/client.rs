@@ -28,12 +28,23 @@ pub enum ClientError {
 pub async fn get(socket: &Path, page: &str) -> Result<String, ClientError> {
     let mut stream = UnixStream::connect(socket)
         .await
-        .map_err(|source| ClientError::Connect { path: socket.to_owned(), source })?;
+        .map_err(|source| ClientError::Connect {
+            path: socket.to_owned(),
+            source,
+        })?;
     let request = format!("GET {page} HTTP/1.0\r\nhost: waysteer\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(ClientError::Broken)?;
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .map_err(ClientError::Broken)?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.map_err(ClientError::Broken)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or(ClientError::Malformed)?;
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .map_err(ClientError::Broken)?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or(ClientError::Malformed)?;
     let status = head.split(' ').nth(1).ok_or(ClientError::Malformed)?;
     if status == "200" {
         Ok(body.to_owned())

@@ -62,7 +62,9 @@ impl Enroller {
     pub async fn enrol(&mut self, spec: PodSpec, taken: &[u64]) -> Result<Enrolment, EnrolError> {
         let netns = block_in_place(|| PodNetns::open(&spec.netns))?;
         if taken.contains(&netns.cookie()) {
-            return Err(EnrolError::Taken { path: spec.netns.display().to_string() });
+            return Err(EnrolError::Taken {
+                path: spec.netns.display().to_string(),
+            });
         }
         let network = block_in_place(|| netns.network())?;
         if network.addresses.is_empty() {
@@ -71,19 +73,27 @@ impl Enroller {
         if network.devices.is_empty() {
             return Err(EnrolError::NoDevice);
         }
-        let redirect = block_in_place(|| Redirect::install(&netns))?;
+        let redirect = block_in_place(|| Redirect::install(&netns, &network))?;
         let entered: Result<PodLinks, EnrolError> = async {
-            let fd: OwnedFd = netns.try_clone_to_owned().map_err(EnrolError::Keep)?;
+            let fd: OwnedFd = netns.try_clone_fd().map_err(EnrolError::Keep)?;
             self.tunnel.add(netns.cookie(), fd).await?;
             let drift = block_in_place(|| redirect.verify(&netns))?;
             if !drift.is_empty() {
                 return Err(EnrolError::Drift(drift));
             }
-            Ok(block_in_place(|| self.programs.attach_pod(&netns, &network.devices))?)
+            Ok(block_in_place(|| {
+                self.programs.attach_pod(&netns, &network)
+            })?)
         }
         .await;
         match entered {
-            Ok(links) => Ok(Enrolment { spec, netns, network, redirect, links }),
+            Ok(links) => Ok(Enrolment {
+                spec,
+                netns,
+                network,
+                redirect,
+                links,
+            }),
             Err(error) => {
                 self.tunnel.remove(netns.cookie()).await;
                 if let Err(error) = block_in_place(|| redirect.remove(&netns)) {
@@ -96,7 +106,13 @@ impl Enroller {
 
     /// After the pod is out of the maps.
     pub async fn withdraw(&mut self, enrolment: Enrolment) {
-        let Enrolment { spec, netns, network: _, redirect, links } = enrolment;
+        let Enrolment {
+            spec,
+            netns,
+            network: _,
+            redirect,
+            links,
+        } = enrolment;
         block_in_place(|| drop(links));
         self.tunnel.remove(netns.cookie()).await;
         if let Err(error) = block_in_place(|| redirect.remove(&netns)) {

@@ -22,7 +22,9 @@ pub fn describe(
 ) -> FlowRecord {
     let Compiled { tables, directory } = &view.compiled;
     let workload = |id: u64| directory.workloads.get(&id).map(|entry| entry.name.clone());
-    let pod = tables.pods.get(&PodKey { netns: netns.into() });
+    let pod = tables.pods.get(&PodKey {
+        netns: netns.into(),
+    });
     let next_hop = verdict.next_hop;
     FlowRecord {
         number: 0,
@@ -40,7 +42,10 @@ pub fn describe(
         next_hop_workload: workload(next_hop.workload),
         authority: socket_address(next_hop.authority, next_hop.authority_port)
             .filter(|_| next_hop.hbone),
-        service: directory.services.get(&verdict.service).map(|entry| entry.name.clone()),
+        service: directory
+            .services
+            .get(&verdict.service)
+            .map(|entry| entry.name.clone()),
     }
 }
 

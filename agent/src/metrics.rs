@@ -35,7 +35,13 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
             .into_iter()
             .filter(|(_, count)| *count > 0)
             .map(|((class, reason), count)| {
-                (vec![("class", class.label().into()), ("reason", reason.label().into())], count)
+                (
+                    vec![
+                        ("class", class.label().into()),
+                        ("reason", reason.label().into()),
+                    ],
+                    count,
+                )
             })
             .collect(),
         packets: packets
@@ -46,7 +52,10 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
             .into_iter()
             .map(|((class, steered), traffic)| {
                 let path = if steered { "tunnel" } else { "bypass" };
-                (vec![("class", class.label().into()), ("path", path.into())], traffic)
+                (
+                    vec![("class", class.label().into()), ("path", path.into())],
+                    traffic,
+                )
             })
             .collect(),
         gauges: gauges(sources),
@@ -72,21 +81,52 @@ fn gauges(sources: &Sources) -> Vec<(&'static str, &'static str, u64)> {
     let state = &sources.state;
     let source = state.source();
     let pods = state.pods();
-    let failed = pods.iter().filter(|pod| matches!(pod.state, PodState::Failed(_))).count();
+    let failed = pods
+        .iter()
+        .filter(|pod| matches!(pod.state, PodState::Failed(_)))
+        .count();
     let count = |number: usize| number as u64;
     vec![
-        ("waysteer_pods_enrolled", "Pods whose traffic is captured", count(pods.len() - failed)),
-        ("waysteer_pods_failed", "Pods that could not be enrolled", count(failed)),
-        ("waysteer_source_synced", "A complete snapshot is in the maps", source.synced.into()),
-        ("waysteer_source_workloads", "Workloads known", count(source.workloads)),
-        ("waysteer_source_services", "Services known", count(source.services)),
-        ("waysteer_source_rejected", "Entries without a good version", count(source.rejected)),
+        (
+            "waysteer_pods_enrolled",
+            "Pods whose traffic is captured",
+            count(pods.len() - failed),
+        ),
+        (
+            "waysteer_pods_failed",
+            "Pods that could not be enrolled",
+            count(failed),
+        ),
+        (
+            "waysteer_source_synced",
+            "A complete snapshot is in the maps",
+            source.synced.into(),
+        ),
+        (
+            "waysteer_source_workloads",
+            "Workloads known",
+            count(source.workloads),
+        ),
+        (
+            "waysteer_source_services",
+            "Services known",
+            count(source.services),
+        ),
+        (
+            "waysteer_source_rejected",
+            "Entries without a good version",
+            count(source.rejected),
+        ),
         (
             "waysteer_source_errors",
             "Errors in the source's input at present",
             count(state.count_diagnostics(Severity::Error)),
         ),
-        ("waysteer_map_entries", "Entries of all configuration maps", count(source.map_entries)),
+        (
+            "waysteer_map_entries",
+            "Entries of all configuration maps",
+            count(source.map_entries),
+        ),
         (
             "waysteer_maps_incomplete",
             "The maps do not hold all they should",
@@ -97,13 +137,15 @@ fn gauges(sources: &Sources) -> Vec<(&'static str, &'static str, u64)> {
 
 impl prometheus_client::collector::Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut counter = |name: &str, help: &str, values: &mut dyn Iterator<Item = (&Labels, u64)>| {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (labels, value) in values {
-                encode_one(&mut family, labels, value)?;
-            }
-            Ok::<_, fmt::Error>(())
-        };
+        let mut counter =
+            |name: &str, help: &str, values: &mut dyn Iterator<Item = (&Labels, u64)>| {
+                let mut family =
+                    encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+                for (labels, value) in values {
+                    encode_one(&mut family, labels, value)?;
+                }
+                Ok::<_, fmt::Error>(())
+            };
         counter(
             "waysteer_verdicts",
             "Verdicts on new connections of enrolled pods",
@@ -115,11 +157,19 @@ impl prometheus_client::collector::Collector for Collected {
             &mut self.packets.iter().map(|(labels, value)| (labels, *value)),
         )?;
         for (name, help, value) in TRAFFIC {
-            counter(name, help, &mut self.traffic.iter().map(|(labels, t)| (labels, value(t))))?;
+            counter(
+                name,
+                help,
+                &mut self.traffic.iter().map(|(labels, t)| (labels, value(t))),
+            )?;
         }
         let none = Labels::new();
         for (name, help, value) in TUNNEL {
-            counter(name, help, &mut std::iter::once((&none, value(&self.tunnel))))?;
+            counter(
+                name,
+                help,
+                &mut std::iter::once((&none, value(&self.tunnel))),
+            )?;
         }
         for (name, help, value) in &self.gauges {
             let gauge = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));
@@ -137,10 +187,26 @@ fn encode_one(family: &mut MetricEncoder<'_>, labels: &Labels, value: u64) -> fm
 type Field<T> = (&'static str, &'static str, fn(&T) -> u64);
 
 const TRAFFIC: &[Field<crate::kernel::observe::Traffic>] = &[
-    ("waysteer_connections_opened", "Connections of enrolled pods that were opened", |t| t.opened),
-    ("waysteer_connections_closed", "Connections of enrolled pods that were closed", |t| t.closed),
-    ("waysteer_sent_bytes", "Bytes that closed connections had sent", |t| t.bytes_sent),
-    ("waysteer_received_bytes", "Bytes that closed connections had received", |t| t.bytes_received),
+    (
+        "waysteer_connections_opened",
+        "Connections of enrolled pods that were opened",
+        |t| t.opened,
+    ),
+    (
+        "waysteer_connections_closed",
+        "Connections of enrolled pods that were closed",
+        |t| t.closed,
+    ),
+    (
+        "waysteer_sent_bytes",
+        "Bytes that closed connections had sent",
+        |t| t.bytes_sent,
+    ),
+    (
+        "waysteer_received_bytes",
+        "Bytes that closed connections had received",
+        |t| t.bytes_received,
+    ),
     (
         "waysteer_connection_duration_milliseconds",
         "Time that closed connections had been open, in sum",
@@ -149,12 +215,44 @@ const TRAFFIC: &[Field<crate::kernel::observe::Traffic>] = &[
 ];
 
 const TUNNEL: &[Field<crate::tunnel::StatsSnapshot>] = &[
-    ("waysteer_tunnel_outbound_hbone", "Connections taken over HBONE", |t| t.outbound_hbone),
-    ("waysteer_tunnel_outbound_plain", "Connections dialled in plain TCP", |t| t.outbound_plain),
-    ("waysteer_tunnel_outbound_refused", "Connections without a next hop", |t| t.outbound_refused),
-    ("waysteer_tunnel_outbound_failed", "Connections whose next hop failed", |t| t.outbound_failed),
-    ("waysteer_tunnel_inbound_hbone", "HBONE streams to applications", |t| t.inbound_hbone),
-    ("waysteer_tunnel_inbound_plain", "Plaintext connections let in", |t| t.inbound_plain),
-    ("waysteer_tunnel_inbound_refused", "Inbound connections refused", |t| t.inbound_refused),
-    ("waysteer_tunnel_inbound_failed", "HBONE connections that failed", |t| t.inbound_failed),
+    (
+        "waysteer_tunnel_outbound_hbone",
+        "Connections taken over HBONE",
+        |t| t.outbound_hbone,
+    ),
+    (
+        "waysteer_tunnel_outbound_plain",
+        "Connections dialled in plain TCP",
+        |t| t.outbound_plain,
+    ),
+    (
+        "waysteer_tunnel_outbound_refused",
+        "Connections without a next hop",
+        |t| t.outbound_refused,
+    ),
+    (
+        "waysteer_tunnel_outbound_failed",
+        "Connections whose next hop failed",
+        |t| t.outbound_failed,
+    ),
+    (
+        "waysteer_tunnel_inbound_hbone",
+        "HBONE streams to applications",
+        |t| t.inbound_hbone,
+    ),
+    (
+        "waysteer_tunnel_inbound_plain",
+        "Plaintext connections let in",
+        |t| t.inbound_plain,
+    ),
+    (
+        "waysteer_tunnel_inbound_refused",
+        "Inbound connections refused",
+        |t| t.inbound_refused,
+    ),
+    (
+        "waysteer_tunnel_inbound_failed",
+        "HBONE connections that failed",
+        |t| t.inbound_failed,
+    ),
 ];

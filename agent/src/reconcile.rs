@@ -50,6 +50,7 @@ struct Work {
     wanted: BTreeMap<String, PodSpec>,
     enrolled: BTreeMap<String, Enrolment>,
     retry_at: Option<Instant>,
+    pods_known: bool,
 }
 
 impl Reconciler {
@@ -69,11 +70,14 @@ impl Reconciler {
             wanted: BTreeMap::new(),
             enrolled: BTreeMap::new(),
             retry_at: None,
+            pods_known: false,
         };
         // Host probes must be told apart before the first pod is enrolled.
         work.write();
         let result = loop {
-            let retry = work.retry_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let retry = work
+                .retry_at
+                .unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
                 () = sleep_until(retry) => work.enrol_wanted().await,
@@ -111,14 +115,20 @@ impl Work {
         self.mesh.apply(delta);
         if first && self.mesh.complete && !self.mesh.policies.is_empty() {
             let names: Vec<String> = self.mesh.policies.keys().map(ToString::to_string).collect();
-            return Err(TunnelError::Policies { policies: names.join(", ") }.into());
+            return Err(TunnelError::Policies {
+                policies: names.join(", "),
+            }
+            .into());
         }
         self.write();
         Ok(())
     }
 
     fn report(&self, report: Report) {
-        let Report { origin, diagnostics } = report;
+        let Report {
+            origin,
+            diagnostics,
+        } = report;
         for diagnostic in &diagnostics {
             match diagnostic.severity {
                 Severity::Error => tracing::error!("{diagnostic}"),
@@ -141,6 +151,8 @@ impl Work {
             .collect();
         self.remove(&gone).await;
         self.enrol_wanted().await;
+        self.pods_known = true;
+        self.write();
     }
 
     /// Enrols every wanted pod that is not yet; what fails is tried again later.
@@ -196,8 +208,10 @@ impl Work {
 
     /// First out of the maps, so that nothing is marked any more, then out of the netns.
     async fn remove(&mut self, uids: &[String]) {
-        let removed: Vec<Enrolment> =
-            uids.iter().filter_map(|uid| self.enrolled.remove(uid)).collect();
+        let removed: Vec<Enrolment> = uids
+            .iter()
+            .filter_map(|uid| self.enrolled.remove(uid))
+            .collect();
         if removed.is_empty() {
             return;
         }
@@ -221,12 +235,17 @@ impl Work {
 
     /// Brings the maps to what the mesh and the enrolled pods compile to.
     fn write(&mut self) {
-        let pods: Vec<EnrolledPod> =
-            self.enrolled.values().map(|enrolment| enrolment.to_pod()).collect();
+        let pods: Vec<EnrolledPod> = self
+            .enrolled
+            .values()
+            .map(|enrolment| enrolment.to_pod())
+            .collect();
         let compiled = compile(&self.mesh, &self.with.node, &pods);
         let changes = Changes::between(&self.applied, &compiled.tables);
         let result = self.with.maps.apply(&changes, self.with.host_netns);
-        self.with.state.set_map_error(result.as_ref().err().map(|error| chain(error)));
+        self.with
+            .state
+            .set_map_error(result.as_ref().err().map(|error| chain(error)));
         match result {
             Ok(()) => {
                 tracing::debug!(writes = changes.len(), "maps written");
@@ -248,6 +267,7 @@ impl Work {
     fn source_status(&self, compiled: &Compiled) -> SourceStatus {
         SourceStatus {
             synced: self.mesh.complete,
+            pods_known: self.pods_known,
             workloads: self.mesh.workloads.len(),
             services: self.mesh.services.len(),
             policies: self.mesh.policies.len(),

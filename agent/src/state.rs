@@ -52,6 +52,8 @@ pub enum PodState {
 pub struct SourceStatus {
     /// A complete snapshot is in the maps.
     pub synced: bool,
+    /// The source has said which pods are local.
+    pub pods_known: bool,
     pub workloads: usize,
     pub services: usize,
     pub policies: usize,
@@ -109,12 +111,22 @@ impl State {
 
     /// What is wrong with the source at present, as text.
     pub fn diagnostics(&self) -> Vec<String> {
-        self.lock().diagnostics.values().flatten().map(ToString::to_string).collect()
+        self.lock()
+            .diagnostics
+            .values()
+            .flatten()
+            .map(ToString::to_string)
+            .collect()
     }
 
     pub fn count_diagnostics(&self, severity: Severity) -> usize {
         let inner = self.lock();
-        inner.diagnostics.values().flatten().filter(|d| d.severity == severity).count()
+        inner
+            .diagnostics
+            .values()
+            .flatten()
+            .filter(|d| d.severity == severity)
+            .count()
     }
 
     /// The map writer's last failure, until it succeeds.
@@ -138,7 +150,12 @@ impl State {
 
     /// Remembered verdicts from number `since` on.
     pub fn flows(&self, since: u64) -> Vec<FlowRecord> {
-        self.lock().flows.iter().filter(|flow| flow.number >= since).cloned().collect()
+        self.lock()
+            .flows
+            .iter()
+            .filter(|flow| flow.number >= since)
+            .cloned()
+            .collect()
     }
 
     pub fn add_lost_event(&self) {

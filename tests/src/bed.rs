@@ -81,7 +81,10 @@ impl Bed {
     /// Makes all of it, and waits until it is ready.
     pub fn new(options: &Options) -> Result<Self> {
         let topology = Topology::new(LOCAL, REMOTE)?;
-        let scratch = Scratch::new()?;
+        let mut scratch = Scratch::new()?;
+        if std::env::var_os("WAYSTEER_KEEP").is_some() {
+            scratch.keep();
+        }
         let mut bed = Self {
             agent: None,
             remote_agent: None,
@@ -221,7 +224,7 @@ impl Bed {
     fn config(&self, node: &str, prefix: &str, options: &Options) -> String {
         let path = |name: &str| self.scratch.path().join(format!("{prefix}{name}"));
         format!(
-            "node = {node:?}\ndirect_local = {:?}\nmesh_cidrs = {:?}\nlog = \"debug\"\n\
+            "node = {node:?}\ndirect_local = {:?}\nmesh_cidrs = {:?}\nlog = \"info,waysteer=debug\"\n\
              [admin]\nlisten = \"127.0.0.1:15030\"\nsocket = {:?}\n\
              [source]\nkind = \"file\"\nmesh = \"mesh.yaml\"\npods = \"{prefix}pods.yaml\"\n\
              [tunnel]\nkind = \"embedded\"\nca_dir = {:?}\n",
@@ -320,7 +323,7 @@ impl Bed {
     fn start_peer(&mut self, pod: &str, arguments: &[&str]) -> Result<()> {
         let mut command = self.pod(pod).netns.command(binary("hbone-peer")?);
         command
-            .args(["--listen", "[::]:15008"])
+            .args(["--listen", "0.0.0.0:15008", "--listen", "[::]:15008"])
             .arg("--ca")
             .arg(self.ca())
             .args([

@@ -1,3 +1,4 @@
 //! The tests that need root, one binary: `cargo xtask test` runs them one after the other.
 
+mod redirect;
 mod testbed;

@@ -11,8 +11,8 @@ use super::endpoints::{self, Purpose};
 use super::id::{self, namespace_id, service_id};
 use super::index::{Index, is_grouped};
 use super::tables::Tables;
-use crate::address::to_wire;
 use super::{cidr_key, waypoints};
+use crate::address::to_wire;
 use crate::model::{LoadBalancerMode, Service};
 
 pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {

@@ -1,7 +1,7 @@
 //! What the maps should hold.
 
-use std::collections::BTreeMap;
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use waysteer_common::abi::key::{
     AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
 };

@@ -9,8 +9,8 @@ use waysteer_common::addr::Address;
 use waysteer_common::classify::{Flow, classify};
 use waysteer_common::verdict::{Class, Reason, Verdict};
 
-use crate::address::{socket_from_wire, to_wire};
 use super::{Changes, Compiled, EnrolledPod, Node, TableLookup, Tables, compile};
+use crate::address::{socket_from_wire, to_wire};
 use crate::model::{Mesh, PolicyScope};
 use crate::source::file::{FileState, parse_mesh};
 
@@ -87,7 +87,9 @@ fn decide(tables: &Tables, from: &str, to: SocketAddr, seed: u32) -> Verdict {
 }
 
 fn socket_address(address: Address, port: u16) -> String {
-    socket_from_wire(address, port).map(|address| address.to_string()).unwrap_or_default()
+    socket_from_wire(address, port)
+        .map(|address| address.to_string())
+        .unwrap_or_default()
 }
 
 #[test]

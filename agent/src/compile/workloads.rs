@@ -8,8 +8,8 @@ use waysteer_common::abi::value::WorkloadValue;
 use super::id::workload_id;
 use super::index::Index;
 use super::tables::Tables;
-use crate::address::to_wire;
 use super::waypoints::{self, Waypoint};
+use crate::address::to_wire;
 use crate::model::{TunnelProtocol, Workload};
 
 /// After `services::compile`, whose addresses a rejected entry does not take away.

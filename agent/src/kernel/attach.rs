@@ -23,7 +23,7 @@ use aya::programs::{
 
 pub use self::error::{AttachError, LinkDrift, LinkProblem};
 use super::load::Programs;
-use super::netns::{PodDevice, PodNetns, run_in_new_netns};
+use super::netns::{PodNetns, PodNetwork, run_in_new_netns};
 
 const LOOPBACK: &str = "lo";
 
@@ -66,12 +66,12 @@ impl Programs {
         })
     }
 
-    /// Attaches to `lo` and to all `devices` of a netns, or, after an error, to none. Blocks, see
+    /// Attaches to `lo` and to all devices of a netns, or, after an error, to none. Blocks, see
     /// [`PodNetns::run`].
     pub fn attach_pod(
         &mut self,
         netns: &PodNetns,
-        devices: &[PodDevice],
+        network: &PodNetwork,
     ) -> Result<PodLinks, AttachError> {
         let ebpf = &mut self.ebpf;
         netns.run(move || {
@@ -81,7 +81,7 @@ impl Programs {
                 LOOPBACK,
                 TcAttachType::Ingress,
             )?];
-            for device in devices {
+            for device in &network.devices {
                 let name = &device.name;
                 // The guard first: what is let in may be answered.
                 links.push(attach_tcx(ebpf, "pod_egress", name, TcAttachType::Egress)?);

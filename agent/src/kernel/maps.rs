@@ -1,12 +1,12 @@
 //! The configuration in the kernel, and the only place that writes it.
 
+mod error;
 mod order;
 mod table;
 
 use std::fmt;
 
-use aya::maps::{Array, Map, MapData, MapError};
-use thiserror::Error;
+use aya::maps::{Array, Map, MapData};
 use waysteer_common::abi::key::{
     AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
 };
@@ -17,6 +17,7 @@ use waysteer_common::abi::value::{
 };
 use zerocopy::network_endian::{U32, U64};
 
+pub use self::error::{MapsError, OpenError, TableError, TableFull};
 use self::order::Absent;
 use self::table::{Hash, Stale, Table, Trie};
 use super::wire::Wire;
@@ -38,76 +39,10 @@ pub struct Maps {
     waypoint_members: HashTable<WaypointMemberKey, u8>,
     mesh_cidrs: TrieTable<[u8; 16], u8>,
     settings: Array<MapData, Wire<SettingsValue>>,
-    /// As the tables want them: without `EVENTS`, and without what a failure adds.
+    /// As the tables want them, without what a failure adds.
     flags: u32,
-    events: bool,
     /// As the kernel has them.
     written: SettingsValue,
-}
-
-#[derive(Debug, Error)]
-pub enum OpenError {
-    #[error("there is no map {map}")]
-    Missing { map: &'static str },
-    #[error("map {map} has another layout")]
-    Layout {
-        map: &'static str,
-        #[source]
-        source: MapError,
-    },
-}
-
-#[derive(Debug, Error)]
-pub enum MapsError {
-    /// What the kernel has is not what was asked for, and safe: no flow goes past the tunnel
-    /// because of it. What was refused is in the same state for [`Maps::read`], and is written by
-    /// the next [`Maps::apply`] that names it.
-    #[error("{} map(s) are not complete: {}", tables.len(), list(tables))]
-    Incomplete { tables: Vec<TableError> },
-    #[error("cannot write the settings")]
-    Settings(#[source] MapError),
-    #[error("cannot read map {map}")]
-    Unreadable {
-        map: &'static str,
-        #[source]
-        source: MapError,
-    },
-}
-
-/// What one map did not take.
-#[derive(Debug, Error)]
-#[error(
-    "{map}{} refused {failed} entries, such as {}: {source}",
-    full.as_ref().map(ToString::to_string).unwrap_or_default(),
-    examples.first().map(String::as_str).unwrap_or("none")
-)]
-pub struct TableError {
-    pub map: &'static str,
-    /// Number of entries.
-    pub failed: usize,
-    /// Keys of the first of them.
-    pub examples: Vec<String>,
-    pub full: Option<TableFull>,
-    pub source: MapError,
-}
-
-impl TableError {
-    /// At most so many.
-    pub const EXAMPLES: usize = 16;
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(" is full ({capacity} entries) and")]
-pub struct TableFull {
-    pub capacity: u32,
-}
-
-fn list(tables: &[TableError]) -> String {
-    tables
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
 }
 
 impl Maps {
@@ -135,8 +70,7 @@ impl Maps {
             waypoint_members: Table::new("WAYPOINT_MEMBERS", Stale::Remove, take)?,
             mesh_cidrs: Table::new("MESH_CIDRS", Stale::Remove, take)?,
             settings,
-            flags: written.flags.get() & !SettingsValue::EVENTS,
-            events: false,
+            flags: written.flags.get(),
             written,
         })
     }
@@ -146,10 +80,7 @@ impl Maps {
     ///
     /// An error leaves the kernel safe; see [`MapsError::Incomplete`].
     pub fn apply(&mut self, changes: &Changes, host_netns: u64) -> Result<(), MapsError> {
-        let (old, new) = (
-            self.flags,
-            changes.settings.flags.get() & !SettingsValue::EVENTS,
-        );
+        let (old, new) = (self.flags, changes.settings.flags.get());
         let mut errors = Vec::new();
         macro_rules! upsert {
             ($($table:ident),*) => {$(
@@ -192,13 +123,7 @@ impl Maps {
         }
     }
 
-    /// Makes the programs report every verdict, or stop doing so.
-    pub fn watch_events(&mut self, on: bool) -> Result<(), MapsError> {
-        self.events = on;
-        self.write_settings(self.written.host_netns.get())
-    }
-
-    /// What the kernel has, as the compiler would have made it: without the node's own facts. An
+    /// What the kernel has, as the compiler would have made it: with no `host_netns`. An
     /// entry that was refused is absent here, and its effect on the settings is not shown, so that
     /// the difference to what should be is exactly what has to be written again.
     pub fn read(&self) -> Result<Tables, MapsError> {
@@ -230,13 +155,8 @@ impl Maps {
     }
 
     fn write_settings(&mut self, host_netns: u64) -> Result<(), MapsError> {
-        let events = if self.events {
-            SettingsValue::EVENTS
-        } else {
-            0
-        };
         let mut value = SettingsValue::NONE;
-        value.flags = U32::new(order::restricted(self.flags, self.absent()) | events);
+        value.flags = U32::new(order::restricted(self.flags, self.absent()));
         value.host_netns = U64::new(host_netns);
         if value != self.written {
             self.settings

@@ -87,13 +87,13 @@ impl PodNetns {
         self.cookie
     }
 
-    /// Another handle on it, which keeps it alive on its own.
-    pub fn try_clone_to_owned(&self) -> io::Result<OwnedFd> {
-        Ok(self.file.try_clone()?.into())
-    }
-
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// For another owner, who enters it on threads of its own.
+    pub fn try_clone_fd(&self) -> io::Result<OwnedFd> {
+        self.file.try_clone().map(OwnedFd::from)
     }
 
     /// Whether the path names another netns by now, or none.

@@ -77,7 +77,11 @@ struct Wanted {
 
 impl Wanted {
     fn of_this_thread() -> Result<Self, RedirectError> {
-        let network = PodNetwork::of_this_thread()?;
+        Self::of(&PodNetwork::of_this_thread()?)
+    }
+
+    /// In the netns of the calling thread.
+    fn of(network: &PodNetwork) -> Result<Self, RedirectError> {
         let v6 = DISABLE_V6
             .read_if_there()?
             .is_some_and(|disabled| disabled == "0");
@@ -98,13 +102,13 @@ impl Wanted {
 impl Redirect {
     /// Sets a netns up and looks whether it took. What is there already stays. After an error
     /// everything is as before. Blocks, see [`PodNetns::run`].
-    pub fn install(netns: &PodNetns) -> Result<Self, RedirectError> {
+    pub fn install(netns: &PodNetns, network: &PodNetwork) -> Result<Self, RedirectError> {
         let mut redirect = Self {
             previous: Vec::new(),
             raised_loopback: false,
         };
-        let repaired = redirect.repair(netns);
-        if let Err(error) = repaired {
+        let installed = netns.run(|| redirect.set_up(Wanted::of(network)?));
+        if let Err(error) = installed.map_err(RedirectError::from).flatten() {
             // What failed is what is worth telling.
             let _ = redirect.remove(netns);
             return Err(error);
@@ -114,17 +118,7 @@ impl Redirect {
 
     /// Puts back what is missing, for the addresses that the pod has now. Blocks.
     pub fn repair(&mut self, netns: &PodNetns) -> Result<(), RedirectError> {
-        netns.run(|| {
-            let wanted = Wanted::of_this_thread()?;
-            self.set_sysctls()?;
-            with_route_socket(async |handle| self.add(&handle, wanted).await)?;
-            let drifts = drift::of_this_thread(wanted)?;
-            if drifts.is_empty() {
-                Ok(())
-            } else {
-                Err(RedirectError::NotInPlace(drifts))
-            }
-        })?
+        netns.run(|| self.set_up(Wanted::of_this_thread()?))?
     }
 
     /// What is not as it should be, for the addresses that the pod has now. Blocks.
@@ -146,6 +140,18 @@ impl Redirect {
             rules_and_routes?;
             sysctls
         })?
+    }
+
+    /// In the netns of the calling thread.
+    fn set_up(&mut self, wanted: Wanted) -> Result<(), RedirectError> {
+        self.set_sysctls()?;
+        with_route_socket(async |handle| self.add(&handle, wanted).await)?;
+        let drifts = drift::of_this_thread(wanted)?;
+        if drifts.is_empty() {
+            Ok(())
+        } else {
+            Err(RedirectError::NotInPlace(drifts))
+        }
     }
 
     async fn add(&mut self, handle: &Handle, wanted: Wanted) -> Result<(), RedirectError> {

@@ -134,7 +134,11 @@ async fn open_hbone(
     if let Ok(forwarded) = HeaderValue::from_str(&format!("for=\"{client}\"")) {
         headers.insert(header::FORWARDED, forwarded);
     }
-    let mut tunnel = context.shared.pool.connect(&key, &authority.to_string(), headers).await?;
+    let mut tunnel = context
+        .shared
+        .pool
+        .connect(&key, &authority.to_string(), headers)
+        .await?;
     if verdict.class == Class::ToServerWaypoint {
         // Envoy ends a tunnel that its HTTP server closed with RST_STREAM(CONNECT_ERROR).
         tunnel.take_connect_error_for_end();

@@ -7,7 +7,7 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, Map, MapData, MapError};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{OpenError, TableError, TableFull};
+use super::{MapsError, OpenError, TableError, TableFull};
 use crate::compile::{CidrTableKey, TableChanges};
 use crate::kernel::load::io_error;
 use crate::kernel::wire::Wire;
@@ -137,12 +137,12 @@ impl<S, K: Ord + Copy + Debug> Table<S, K> {
         self.error(&failed, first?)
     }
 
-    pub(super) fn read<V>(&self) -> Result<BTreeMap<K, V>, super::MapsError>
+    pub(super) fn read<V>(&self) -> Result<BTreeMap<K, V>, MapsError>
     where
         S: Store<K, V>,
     {
         let read = self.store.entries();
-        read.map_err(|source| super::MapsError::Unreadable {
+        read.map_err(|source| MapsError::Unreadable {
             map: self.name,
             source,
         })

@@ -63,7 +63,7 @@ pub(crate) struct ServeArgs {
     /// Answer 401 to everybody else; may be given more than once.
     #[arg(long, value_name = "SPIFFE-ID")]
     pub(crate) allow: Vec<SpiffeId>,
-    /// Dial this address, with the authority's port, whatever the authority's address is (a VIP).
+    /// Replace the authority's address by this one (for a VIP), keeping its port.
     #[arg(long, value_name = "IP")]
     pub(crate) map_to: Option<IpAddr>,
     /// Dial the application from the client's address (needs CAP_NET_ADMIN and the return route).

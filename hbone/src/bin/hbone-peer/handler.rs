@@ -68,11 +68,15 @@ impl Peer {
         })
     }
 
+    /// The authority, mapped if asked to.
+    fn destination(&self, request: &Request) -> Option<SocketAddr> {
+        let destination = request.destination()?;
+        let ip = self.map_to.unwrap_or(destination.ip());
+        Some(SocketAddr::new(ip, destination.port()))
+    }
+
     async fn dial_application(&self, request: &Request) -> Result<Upstream, Refusal> {
-        let mut destination = request.destination().ok_or(Refusal::BadAuthority)?;
-        if let Some(ip) = self.map_to {
-            destination.set_ip(ip);
-        }
+        let destination = self.destination(request).ok_or(Refusal::BadAuthority)?;
         let source = self.transparent.then_some(request.peer_addr.ip());
         match socket::dial(destination, source, self.mark).await {
             Ok(tcp) => {
@@ -104,7 +108,11 @@ impl Handler for Peer {
                 headers.insert(name, value.clone());
             }
         }
-        match pool.connect(key, &request.authority, headers).await {
+        let authority = match self.destination(request) {
+            Some(destination) => destination.to_string(),
+            None => request.authority.clone(),
+        };
+        match pool.connect(key, &authority, headers).await {
             Ok(stream) => Ok(Upstream::Tunnel(stream)),
             Err(error) => {
                 let refusal = match &error {
