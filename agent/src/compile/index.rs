@@ -49,6 +49,8 @@ pub(super) struct Index<'a> {
     pub(super) pod_workloads: Vec<Option<&'a Workload>>,
     /// Places of the enrolled pods, by group.
     pub(super) places: BTreeMap<u32, Place>,
+    /// Addresses that a rejected entry claims, whoever else has them.
+    pub(super) disputed: BTreeSet<IpAddr>,
     /// Some policy applies to every workload.
     global_policy: bool,
     /// Namespaces to whose workloads some policy applies.
@@ -103,13 +105,15 @@ impl<'a> Index<'a> {
             addresses,
             places: places.map(|place| (place.group(), place)).collect(),
             pod_workloads,
+            disputed: mesh
+                .rejected
+                .values()
+                .flat_map(|r| r.addresses.iter().copied())
+                .collect(),
             global_policy: mesh.policies.values().any(|p| {
                 p.scope == PolicyScope::Global
                     || p.scope == PolicyScope::Namespace && p.name.namespace.is_empty()
-            }) || mesh
-                .rejected
-                .keys()
-                .any(|entry| entry.starts_with("policy ")),
+            }),
             policy_namespaces: mesh
                 .policies
                 .values()

@@ -66,6 +66,16 @@ fn insert_exact(index: &Index<'_>, tables: &mut Tables, address: IpAddr, service
         }
     }
     let mut default = match public {
+        // What a rejected entry claims too is not let through unseen.
+        Some(service)
+            if index.disputed.contains(&address)
+                && service.load_balancer.mode == LoadBalancerMode::Passthrough =>
+        {
+            ServiceValue {
+                flags: ServiceValue::INVALID.into(),
+                ..value(index, service)
+            }
+        }
         Some(service) => value(index, service),
         None => ServiceValue {
             flags: ServiceValue::HIDDEN.into(),

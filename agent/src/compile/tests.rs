@@ -206,15 +206,6 @@ fn any_policy_that_may_apply_forbids_the_bypass() {
         policy.scope = scope;
         assert_eq!(reason(&mesh), expected, "{namespace} {scope:?}");
     }
-    let mut mesh = mesh();
-    let rejection = crate::model::Rejection {
-        entry: "policy default/broken".into(),
-        error: "broken".into(),
-        addresses: Vec::new(),
-        addresses_unknown: false,
-    };
-    mesh.rejected.insert(rejection.entry.clone(), rejection);
-    assert_eq!(reason(&mesh), Reason::LocalPolicy);
 }
 
 #[test]
@@ -242,6 +233,16 @@ fn rejected_entries_are_steered_and_nothing_else_changes() {
         (Reason::ServiceHbone, true)
     );
     assert_eq!(reason(&tables, "192.0.2.1:80"), (Reason::Unknown, false));
+    // What two claim, one of them rejected, is not dialled in plaintext.
+    for rejection in mesh.rejected.values_mut() {
+        rejection.addresses.push("10.2.0.9".parse().expect("v4"));
+        rejection.addresses.push("10.1.0.2".parse().expect("v4"));
+        rejection.addresses.push("10.3.0.30".parse().expect("v4"));
+    }
+    let tables = compile(&mesh, &node(), &pods()).tables;
+    assert_eq!(reason(&tables, "10.2.0.9:80"), (Reason::Invalid, true));
+    assert_eq!(reason(&tables, "10.1.0.2:80"), (Reason::LocalPolicy, true));
+    assert_eq!(reason(&tables, "10.3.0.30:80"), (Reason::Invalid, true));
     // The rejected entry may have been an endpoint of a service that looks plain.
     assert_eq!(
         reason(&tables, "10.3.0.50:80"),

@@ -22,12 +22,7 @@ pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {
             .workloads
             .insert(key, value(index, *address, workload));
     }
-    for address in index
-        .mesh
-        .rejected
-        .values()
-        .flat_map(|rejection| &rejection.addresses)
-    {
+    for address in &index.disputed {
         let address = to_wire(*address);
         let service = ServiceKey {
             namespace: 0.into(),
@@ -48,8 +43,11 @@ pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {
 fn value(index: &Index<'_>, address: IpAddr, workload: &Workload) -> WorkloadValue {
     let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
     let waypoint = workload.waypoint.as_ref().map(Waypoint::One);
+    let disputed = index.disputed.contains(&address);
     let protocol = match workload.protocol {
         TunnelProtocol::Hbone => WorkloadValue::HBONE,
+        // What a rejected entry claims too is not dialled in plaintext.
+        TunnelProtocol::Tcp if disputed => WorkloadValue::INVALID,
         TunnelProtocol::Tcp => 0,
         TunnelProtocol::Unknown => WorkloadValue::INVALID,
     };
@@ -60,7 +58,10 @@ fn value(index: &Index<'_>, address: IpAddr, workload: &Workload) -> WorkloadVal
             is_enrolled(index, address, workload),
             WorkloadValue::ENROLLED,
         )
-        | flag(index.has_policy(workload), WorkloadValue::POLICY)
+        | flag(
+            disputed || index.has_policy(workload),
+            WorkloadValue::POLICY,
+        )
         | flag(waypoint.is_some(), WorkloadValue::WAYPOINT)
         | flag(
             waypoint.is_some_and(|w| waypoints::is_grouped(index, &w)),

@@ -127,7 +127,8 @@ impl Redirect {
     }
 
     /// Undoes what was done, and nothing else: our rules and routes, and each parameter that still
-    /// has our value. Goes on after an error, and returns the first. Blocks.
+    /// has our value; `lo` goes down if we set it up, and keeps the address that the kernel gave it
+    /// then. Goes on after an error, and returns the first. Blocks.
     pub fn remove(self, netns: &PodNetns) -> Result<(), RedirectError> {
         netns.run(|| {
             let rules_and_routes = with_route_socket(async |handle| {

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, Map, MapData, MapError};
+use nix::libc::{E2BIG, ENOENT, ENOSPC};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{MapsError, OpenError, TableError, TableFull};
@@ -127,7 +128,8 @@ impl<S, K: Ord + Copy + Debug> Table<S, K> {
         for key in &changes.removals {
             self.unwritten.remove(key);
             match self.store.delete(key) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Ok(()) => {}
+                Err(source) if code(&source) == Some(ENOENT) => {}
                 Err(source) => {
                     failed.push(*key);
                     first.get_or_insert(source);
@@ -167,8 +169,11 @@ impl<S, K: Ord + Copy + Debug> Table<S, K> {
 
 /// Hash maps answer `E2BIG`, tries `ENOSPC`.
 fn is_full(error: &MapError) -> bool {
-    let code = io_error(error).and_then(|io| io.raw_os_error());
-    matches!(code, Some(nix::libc::E2BIG | nix::libc::ENOSPC))
+    matches!(code(error), Some(E2BIG | ENOSPC))
+}
+
+fn code(error: &MapError) -> Option<i32> {
+    io_error(error).and_then(|io| io.raw_os_error())
 }
 
 impl<K, V> Store<K, V> for Hash<K, V>

@@ -1,0 +1,149 @@
+//! What is written is what the kernel has, and a full map harms nobody.
+
+use std::collections::BTreeMap;
+
+use waysteer::compile::{Changes, Tables};
+use waysteer::kernel::load::LoadOptions;
+use waysteer::kernel::maps::{Maps, MapsError};
+use waysteer_common::abi::settings::SettingsValue;
+
+use crate::tables::{cidr, filled, key, service_value, settings, workload};
+use crate::{load, needs_root};
+
+const HOST: u64 = 4711;
+
+fn maps_with(capacities: BTreeMap<&'static str, u32>) -> Maps {
+    load(&LoadOptions {
+        capacities,
+        ..LoadOptions::default()
+    })
+    .maps
+}
+
+fn bring(maps: &mut Maps, to: &Tables) -> Result<(), MapsError> {
+    let from = maps.read().expect("the maps");
+    maps.apply(&Changes::between(&from, to), HOST)
+}
+
+fn flags(maps: &Maps) -> u32 {
+    maps.settings().expect("the settings").flags.get()
+}
+
+#[test]
+fn the_kernel_has_what_was_written() {
+    needs_root!();
+    let mut maps = maps_with(BTreeMap::new());
+    let steps = [
+        filled(300, 0),
+        filled(200, 100),
+        filled(1, 9_000),
+        Tables::default(),
+    ];
+    let mut before = Tables::default();
+    for tables in steps {
+        assert_eq!(maps.read().expect("the maps"), before);
+        maps.apply(&Changes::between(&before, &tables), HOST)
+            .expect("the changes");
+        assert_eq!(maps.read().expect("the maps"), tables);
+        assert_eq!(flags(&maps), tables.settings.flags.get());
+        assert_eq!(
+            maps.settings().expect("the settings").host_netns.get(),
+            HOST
+        );
+        before = tables;
+    }
+}
+
+#[test]
+fn a_full_map_is_named_keeps_what_it_has_and_permits_nothing() {
+    needs_root!();
+    let mut maps = maps_with(BTreeMap::from([("WORKLOADS", 4)]));
+    let mut tables = Tables {
+        settings: settings(SettingsValue::SYNCED),
+        ..Tables::default()
+    };
+    for number in 1..=4 {
+        tables
+            .workloads
+            .insert(key(&format!("10.0.0.{number}")), workload(number, 1));
+    }
+    bring(&mut maps, &tables).expect("four fit");
+    let four = tables.workloads.clone();
+    for number in 5..=6 {
+        tables
+            .workloads
+            .insert(key(&format!("10.0.0.{number}")), workload(number, 1));
+    }
+    let error = bring(&mut maps, &tables).expect_err("six do not fit");
+    let MapsError::Incomplete { tables: refused } = &error else {
+        panic!("{error}")
+    };
+    let [refused] = refused.as_slice() else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (refused.map, refused.failed, refused.examples.len()),
+        ("WORKLOADS", 2, 2)
+    );
+    assert_eq!(refused.full.map(|full| full.capacity), Some(4), "{error}");
+    assert!(
+        error.to_string().contains("WORKLOADS is full (4 entries)"),
+        "{error}"
+    );
+    assert_eq!(maps.read().expect("the maps").workloads, four);
+    // What is absent looks unknown: unknown destinations are steered until it is there.
+    assert_eq!(
+        flags(&maps),
+        SettingsValue::SYNCED | SettingsValue::INCOMPLETE
+    );
+
+    // An unrelated change does not forget it.
+    tables.waypoint_members = filled(1, 1).waypoint_members;
+    bring(&mut maps, &tables).expect_err("six still do not fit");
+    assert_eq!(
+        flags(&maps),
+        SettingsValue::SYNCED | SettingsValue::INCOMPLETE
+    );
+
+    tables.workloads.pop_first();
+    tables.workloads.pop_first();
+    let from = maps.read().expect("the maps");
+    // Upserts come before removals, so it takes two rounds to get there.
+    let _ = maps.apply(&Changes::between(&from, &tables), HOST);
+    bring(&mut maps, &tables).expect("four fit");
+    assert_eq!(maps.read().expect("the maps"), tables);
+    assert_eq!(flags(&maps), SettingsValue::SYNCED);
+}
+
+#[test]
+fn a_full_trie_takes_new_values_and_stops_all_bypassing_for_new_keys() {
+    needs_root!();
+    let mut maps = maps_with(BTreeMap::from([("SERVICE_CIDRS", 2)]));
+    let wanted = SettingsValue::SYNCED | SettingsValue::SERVICE_CIDRS;
+    let mut tables = Tables {
+        settings: settings(wanted),
+        ..Tables::default()
+    };
+    tables.service_cidrs.insert(cidr(1), service_value(1, 0));
+    tables.service_cidrs.insert(cidr(2), service_value(2, 0));
+    bring(&mut maps, &tables).expect("two fit");
+    tables.service_cidrs.insert(cidr(1), service_value(3, 0));
+    bring(&mut maps, &tables).expect("a new value of an old key");
+    assert_eq!(maps.read().expect("the maps"), tables);
+    tables.service_cidrs.insert(cidr(3), service_value(4, 0));
+    bring(&mut maps, &tables).expect_err("three do not fit");
+    // A wider CIDR may answer for the absent one, and might be bypassed.
+    assert_eq!(flags(&maps), SettingsValue::SERVICE_CIDRS);
+    tables.service_cidrs.remove(&cidr(3));
+    let forgotten = Changes::between(
+        &{
+            let mut t = tables.clone();
+            t.service_cidrs.insert(cidr(3), service_value(4, 0));
+            t
+        },
+        &tables,
+    );
+    maps.apply(&forgotten, HOST)
+        .expect("what was refused is not wanted any more");
+    assert_eq!(flags(&maps), wanted);
+}
