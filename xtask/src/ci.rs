@@ -21,7 +21,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "clippy, host",
             cargo(&[
                 "clippy",
-                "--workspace",
                 "--all-targets",
                 "--all-features",
                 "--",

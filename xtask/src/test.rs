@@ -49,10 +49,13 @@ fn host_tests(filter: Option<&str>) -> std::process::Command {
 
 /// The kernel tests stand behind a feature, so that a plain `cargo test` works without root. They
 /// share the cgroup root and the pins, so they run one after the other.
+///
+/// No package is named here or above: cargo would choose other features for the dependencies of
+/// each choice of packages, and build them again.
 fn kernel_tests(filter: Option<&str>) -> std::process::Command {
-    let mut cargo = command::cargo(["test", "--no-fail-fast", "--package", "waysteer-tests"]);
+    let mut cargo = command::cargo(["test", "--no-fail-fast", "--test", "kernel"]);
     cargo
-        .args(["--features", "kernel", "--test", "kernel"])
+        .args(["--features", "waysteer-tests/kernel"])
         .args(filter)
         .args(["--", "--test-threads=1"]);
     cargo
@@ -62,12 +65,6 @@ fn kernel_tests(filter: Option<&str>) -> std::process::Command {
 fn prepare_kernel_tests() -> Result<()> {
     setup::run(&setup::Args::with_tests())?;
     build_ebpf::run(&build_ebpf::Args::quiet())?;
-    command::run(&mut command::cargo([
-        "build",
-        "--package",
-        "waysteer",
-        "--package",
-        "waysteer-hbone",
-        "--bins",
-    ]))
+    let binaries = ["--bin", "waysteer", "--bin", "hbone-peer"];
+    command::run(command::cargo(["build"]).args(binaries))
 }
