@@ -17,7 +17,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Report whether this kernel and these privileges are enough
     Check,
     /// Show enrolled pods and the state of the source, as the running agent has them

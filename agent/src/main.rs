@@ -10,7 +10,7 @@ use waysteer::{app, check, client, telemetry};
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => run(args).await,
+        Command::Run(args) => run(*args).await,
         Command::Check => check::run(),
         Command::Status(args) => show(&args, "/status").await,
         Command::Flows(args) => show(&args, "/debug/flows").await,

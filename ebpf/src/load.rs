@@ -1,7 +1,7 @@
 //! The only place that reads packets and hook contexts.
 
 use aya_ebpf::bindings::{
-    __sk_buff, bpf_hdr_start_off::BPF_HDR_START_NET, bpf_sock_addr, bpf_sock_ops,
+    __sk_buff, bpf_hdr_start_off::BPF_HDR_START_NET, bpf_sock, bpf_sock_addr, bpf_sock_ops,
 };
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes_relative;
 use core::mem::MaybeUninit;
@@ -138,9 +138,48 @@ fn v6_addresses(context: *mut bpf_sock_ops) -> (Address, Address) {
 #[inline(always)]
 fn v6_address(words: *const u32) -> Address {
     let word = |index: usize| {
-        // SAFETY: `index` is below 4, and the verifier rewrites loads from the context.
-        unsafe { words.add(index).read_volatile() }
+        // SAFETY: `index` is below 4, so the pointer stays within the array.
+        let word = unsafe { words.add(index) };
+        // SAFETY: the verifier rewrites loads from the context.
+        unsafe { word.read_volatile() }
     };
     let words = [word(0), word(1), word(2), word(3)];
     Address::from_v6(zerocopy::transmute!(words))
+}
+
+/// The socket of a `connect()`.
+#[inline(always)]
+pub(crate) fn connect_socket(context: *mut bpf_sock_addr) -> *mut bpf_sock {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let socket = unsafe { (*context).__bindgen_anon_1 };
+    // SAFETY: the union has this one field besides padding.
+    unsafe { socket.sk }
+}
+
+/// The socket of a TCP event.
+#[inline(always)]
+pub(crate) fn event_socket(context: *mut bpf_sock_ops) -> *mut bpf_sock {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let socket = unsafe { (*context).__bindgen_anon_2 };
+    // SAFETY: the union has this one field besides padding.
+    unsafe { socket.sk }
+}
+
+/// The socket that sent a packet; null where none did.
+#[inline(always)]
+pub(crate) fn sending_socket(skb: Skb) -> *mut bpf_sock {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let socket = unsafe { (*skb.0).__bindgen_anon_2 };
+    // SAFETY: the union has this one field besides padding.
+    unsafe { socket.sk }
+}
+
+/// The state that a socket is going to, of a state event.
+#[inline(always)]
+pub(crate) fn new_state(context: *mut bpf_sock_ops) -> u32 {
+    // SAFETY: the verifier rewrites loads from the context it passed.
+    let arguments = unsafe { (*context).__bindgen_anon_1 };
+    // SAFETY: all of the union's fields are numbers.
+    let [_, state, ..] = unsafe { arguments.args };
+    state
 }

@@ -39,7 +39,7 @@ pub(crate) fn settings() -> &'static SettingsValue {
 
 #[inline(always)]
 pub(crate) fn pod(netns: u64) -> Option<&'static PodValue> {
-    let value = PODS.get_ptr(&PodKey {
+    let value = PODS.get_ptr(PodKey {
         netns: U64::new(netns),
     })?;
     // SAFETY: the verifier has proved that a non-null look-up result points to a whole value,
@@ -55,7 +55,7 @@ pub(crate) fn decide(flow: &Flow<'_>, verdict: &mut Verdict) {
 
 #[inline(always)]
 pub(crate) fn pod_address(address: Address) -> Option<u64> {
-    let value = POD_ADDRESSES.get_ptr(&AddressKey { address })?;
+    let value = POD_ADDRESSES.get_ptr(AddressKey { address })?;
     // SAFETY: as in `found`.
     Some(unsafe { *value }.netns.get())
 }

@@ -190,7 +190,7 @@ fn target_port(service: &Service, workload: &Workload, port: u16, purpose: Purpo
     // 0 is a named port, which this workload does not have.
     of_service
         .filter(|&target| target != 0)
-        .or_else(|| match workload.application_tunnel {
+        .or(match workload.application_tunnel {
             Some(
                 ApplicationProtocol::None { port: Some(_) }
                 | ApplicationProtocol::Proxy { port: Some(_) },

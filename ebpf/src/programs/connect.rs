@@ -121,8 +121,7 @@ fn unmark(context: *mut bpf_sock_addr, mark: u32) -> Outcome {
 
 #[inline(always)]
 fn socket(context: *mut bpf_sock_addr) -> Option<*mut bpf_sock> {
-    // SAFETY: the verifier rewrites loads from the context it passed.
-    let socket = unsafe { (*context).__bindgen_anon_1.sk };
+    let socket = load::connect_socket(context);
     if socket.is_null() { None } else { Some(socket) }
 }
 

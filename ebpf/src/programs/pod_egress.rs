@@ -15,7 +15,7 @@ use waysteer_common::verdict::{Hook, PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
 use super::{sockops, tcx_code};
-use crate::load::Skb;
+use crate::load::{self, Skb};
 use crate::lookup;
 use crate::maps::{self, FLOWS, LOCAL_FLOWS, PACKET_FLOWS};
 use crate::report;
@@ -67,8 +67,7 @@ fn bring_back(skb: Skb, mark: u32, low: u32) -> Action {
 
 #[inline(always)]
 fn sender(skb: Skb) -> Sender {
-    // SAFETY: the verifier rewrites loads from the context it passed.
-    let socket = unsafe { (*skb.0).__bindgen_anon_2.sk };
+    let socket = load::sending_socket(skb);
     if socket.is_null() {
         return Sender::NotTcp;
     }
@@ -148,14 +147,14 @@ fn judge(skb: Skb, mark: u32, tcp_socket: bool) -> Action {
 #[inline(always)]
 fn continues_unjudged(segment: &Segment, netns: u64) -> bool {
     let tuple = &segment.tuple;
-    if PACKET_FLOWS.get_ptr(&tuple.in_netns(netns)).is_some() {
+    if PACKET_FLOWS.get_ptr(tuple.in_netns(netns)).is_some() {
         return true;
     }
     // Resets carry no data; answers of the kernel to what came by HBONE or past the tunnel, and
     // to connections that were let in, go back the way they came.
     !segment.is_rst()
         && tuple.source_port.get() != HBONE_PORT
-        && LOCAL_FLOWS.get_ptr(&tuple.reversed()).is_none()
+        && LOCAL_FLOWS.get_ptr(tuple.reversed()).is_none()
 }
 
 #[inline(always)]
@@ -172,7 +171,7 @@ fn let_go(tuple: &TupleKey, verdict: &Verdict) -> Action {
 fn remember(skb: Skb, tuple: &TupleKey, netns: u64, verdict: &Verdict) {
     let flow = tuple.in_netns(netns);
     let verdict = verdict.to_wire();
-    if FLOWS.insert(&flow, &verdict, 0).is_err() {
+    if FLOWS.insert(flow, verdict, 0).is_err() {
         report::action(PacketAction::RecordFailed);
     }
     match sender(skb) {
@@ -184,7 +183,7 @@ fn remember(skb: Skb, tuple: &TupleKey, netns: u64, verdict: &Verdict) {
             maps::set_socket_value(socket, &value);
         }
         Sender::Steered | Sender::Bypassed | Sender::NotTcp => {
-            if PACKET_FLOWS.insert(&flow, &1, 0).is_err() {
+            if PACKET_FLOWS.insert(flow, 1, 0).is_err() {
                 report::action(PacketAction::RecordFailed);
             }
         }

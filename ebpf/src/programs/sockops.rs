@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::{
     BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
-    bpf_sock, bpf_sock_ops,
+    bpf_sock_ops,
 };
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_sock_ops_cb_flags_set};
 use aya_ebpf::macros;
@@ -38,7 +38,7 @@ fn connecting(ops: *mut bpf_sock_ops) {
     };
     let verdict = value.verdict;
     if verdict.flags & VerdictValue::STEER != 0 {
-        if FLOWS.insert(&tuple.in_netns(netns), &verdict, 0).is_err() {
+        if FLOWS.insert(tuple.in_netns(netns), verdict, 0).is_err() {
             report::action(PacketAction::RecordFailed);
         }
     } else if verdict.reason == Reason::LocalBypass as u8 {
@@ -65,7 +65,7 @@ pub(super) fn let_in(tuple: &TupleKey, recorded: PacketAction) {
     let value = LocalFlowValue {
         recorded_at: U64::new(report::now()),
     };
-    report::action(match LOCAL_FLOWS.insert(tuple, &value, 0) {
+    report::action(match LOCAL_FLOWS.insert(tuple, value, 0) {
         Ok(()) => recorded,
         Err(_) => PacketAction::RecordFailed,
     });
@@ -73,9 +73,7 @@ pub(super) fn let_in(tuple: &TupleKey, recorded: PacketAction) {
 
 #[inline(always)]
 fn state_changed(ops: *mut bpf_sock_ops) {
-    // SAFETY: the verifier rewrites loads from the context it passed.
-    let [_, new_state, ..] = unsafe { (*ops).__bindgen_anon_1.args };
-    if new_state != BPF_TCP_CLOSE {
+    if load::new_state(ops) != BPF_TCP_CLOSE {
         return;
     }
     let Some(value) = socket_value(ops) else {
@@ -115,8 +113,7 @@ fn add(counter: &mut U64, amount: u64) {
 
 #[inline(always)]
 fn socket_value(ops: *mut bpf_sock_ops) -> Option<SocketValue> {
-    // SAFETY: the verifier rewrites loads from the context it passed.
-    let socket: *mut bpf_sock = unsafe { (*ops).__bindgen_anon_2.sk };
+    let socket = load::event_socket(ops);
     if socket.is_null() {
         return None;
     }
