@@ -2,6 +2,7 @@
 
 mod error;
 mod order;
+mod store;
 mod table;
 
 use std::fmt;
@@ -19,12 +20,13 @@ use zerocopy::network_endian::{U32, U64};
 
 pub use self::error::{MapsError, OpenError, TableError, TableFull};
 use self::order::Absent;
-use self::table::{Hash, Stale, Table, Trie};
+use self::store::{Hash, Trie};
+use self::table::{Stale, Table};
 use super::wire::Wire;
 use crate::compile::{Changes, CidrTableKey, Tables};
 
-type HashTable<K, V> = Table<Hash<K, V>, K>;
-type TrieTable<K, V> = Table<Trie<K, V>, CidrTableKey<K>>;
+type HashTable<K, V> = Table<Hash<K, V>, K, V>;
+type TrieTable<K, V> = Table<Trie<K, V>, CidrTableKey<K>, V>;
 
 /// Every map that configures the programs.
 pub struct Maps {
@@ -78,21 +80,25 @@ impl Maps {
     /// Writes changes, in an order in which every intermediate state is safe: [`Changes`] says
     /// which and why.
     ///
-    /// An error leaves the kernel safe; see [`MapsError::Incomplete`].
+    /// [`MapsError::Incomplete`] leaves the kernel safe, and what was refused is tried again by
+    /// every later call, until a change removes it: to the writer it is as good as written.
     pub fn apply(&mut self, changes: &Changes, host_netns: u64) -> Result<(), MapsError> {
         let (old, new) = (self.flags, changes.settings.flags.get());
         let mut errors = Vec::new();
         macro_rules! upsert {
             ($($table:ident),*) => {$(
-                if let Some(refused) = self.$table.upsert(&changes.$table) {
-                    // Forbid first: what is removed now would look unknown.
+                if !self.$table.upsert(&changes.$table) {
+                    // Forbid first: what is displaced looks unknown.
                     self.write_settings(host_netns)?;
-                    errors.extend(self.$table.retry(refused));
+                    self.$table.displace();
                 }
             )*};
         }
         macro_rules! remove {
             ($($table:ident),*) => { $(errors.extend(self.$table.remove(&changes.$table));)* };
+        }
+        macro_rules! retry {
+            ($($table:ident),*) => { $(errors.extend(self.$table.retry());)* };
         }
         self.flags = order::during(old, new);
         self.write_settings(host_netns)?;
@@ -114,6 +120,14 @@ impl Maps {
             waypoints,
             endpoints
         );
+        retry!(
+            endpoints,
+            waypoints,
+            service_ports,
+            waypoint_members,
+            mesh_cidrs
+        );
+        retry!(services, service_cidrs, workloads, pod_addresses, pods);
         self.flags = new;
         self.write_settings(host_netns)?;
         if errors.is_empty() {
@@ -123,9 +137,9 @@ impl Maps {
         }
     }
 
-    /// What the kernel has, as the compiler would have made it: with no `host_netns`. An
-    /// entry that was refused is absent here, and its effect on the settings is not shown, so that
-    /// the difference to what should be is exactly what has to be written again.
+    /// What was asked for, as the compiler would have made it, with no `host_netns`: what the
+    /// kernel has, and what it has refused and will be offered again. Changes from here to what
+    /// should be are the right ones for [`Maps::apply`].
     pub fn read(&self) -> Result<Tables, MapsError> {
         let mut settings = SettingsValue::NONE;
         settings.flags = U32::new(self.flags);
@@ -168,16 +182,16 @@ impl Maps {
     }
 
     fn absent(&self) -> Absent {
-        let before_cidrs = !(self.workloads.unwritten.is_empty()
-            && self.services.unwritten.is_empty()
-            && self.service_cidrs.unwritten.is_empty());
+        let before_cidrs = !(self.workloads.pending.is_empty()
+            && self.services.pending.is_empty()
+            && self.service_cidrs.pending.is_empty());
         Absent {
-            destinations: before_cidrs || !self.mesh_cidrs.unwritten.is_empty(),
+            destinations: before_cidrs || !self.mesh_cidrs.pending.is_empty(),
             before_cidrs,
             namespaced: self
                 .services
-                .unwritten
-                .iter()
+                .pending
+                .keys()
                 .any(|key| key.namespace.get() != 0),
         }
     }

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use waysteer::compile::{Changes, Tables};
 use waysteer::kernel::load::LoadOptions;
 use waysteer::kernel::maps::{Maps, MapsError};
+use waysteer_common::abi::pod::PodKey;
 use waysteer_common::abi::settings::SettingsValue;
+use waysteer_common::verdict::Reason;
 
-use crate::tables::{cidr, filled, key, service_value, settings, workload};
+use crate::tables::{cidr, filled, key, pod, service_value, settings, workload};
 use crate::{load, needs_root};
 
 const HOST: u64 = 4711;
+const POD: u64 = 815;
 
 fn maps_with(capacities: BTreeMap<&'static str, u32>) -> Maps {
     load(&LoadOptions {
@@ -54,27 +57,39 @@ fn the_kernel_has_what_was_written() {
     }
 }
 
+const SYNCED: u32 = SettingsValue::SYNCED;
+const INCOMPLETE: u32 = SettingsValue::INCOMPLETE;
+
+/// Workloads with these last octets, and a pod to ask about them.
+fn workloads(numbers: impl IntoIterator<Item = u64>) -> Tables {
+    let mut tables = Tables {
+        settings: settings(SYNCED),
+        ..Tables::default()
+    };
+    tables.pods.insert(PodKey { netns: POD.into() }, pod(0));
+    for number in numbers {
+        tables
+            .workloads
+            .insert(key(&format!("10.0.0.{number}")), workload(number, 1));
+    }
+    tables
+}
+
 #[test]
 fn a_full_map_is_named_keeps_what_it_has_and_permits_nothing() {
     needs_root!();
-    let mut maps = maps_with(BTreeMap::from([("WORKLOADS", 4)]));
-    let mut tables = Tables {
-        settings: settings(SettingsValue::SYNCED),
-        ..Tables::default()
+    let capacities = BTreeMap::from([("WORKLOADS", 4)]);
+    let mut loaded = load(&LoadOptions {
+        capacities,
+        ..LoadOptions::default()
+    });
+    let maps = &mut loaded.maps;
+    let reason = |number: u8| {
+        let verdict = loaded.explainer.explain(POD, [10, 0, 0, number].into(), 80);
+        verdict.expect("an answer").expect("an enrolled pod").reason
     };
-    for number in 1..=4 {
-        tables
-            .workloads
-            .insert(key(&format!("10.0.0.{number}")), workload(number, 1));
-    }
-    bring(&mut maps, &tables).expect("four fit");
-    let four = tables.workloads.clone();
-    for number in 5..=6 {
-        tables
-            .workloads
-            .insert(key(&format!("10.0.0.{number}")), workload(number, 1));
-    }
-    let error = bring(&mut maps, &tables).expect_err("six do not fit");
+    bring(maps, &workloads(1..=4)).expect("four fit");
+    let error = bring(maps, &workloads(1..=6)).expect_err("six do not fit");
     let MapsError::Incomplete { tables: refused } = &error else {
         panic!("{error}")
     };
@@ -90,36 +105,40 @@ fn a_full_map_is_named_keeps_what_it_has_and_permits_nothing() {
         error.to_string().contains("WORKLOADS is full (4 entries)"),
         "{error}"
     );
-    assert_eq!(maps.read().expect("the maps").workloads, four);
+    assert_eq!(maps.read().expect("the maps"), workloads(1..=6));
     // What is absent looks unknown: unknown destinations are steered until it is there.
     assert_eq!(
-        flags(&maps),
-        SettingsValue::SYNCED | SettingsValue::INCOMPLETE
+        (reason(4), reason(5)),
+        (Reason::WorkloadHbone, Reason::UnknownIncomplete)
     );
+    assert_eq!(flags(maps), SYNCED | INCOMPLETE);
 
     // An unrelated change does not forget it.
-    tables.waypoint_members = filled(1, 1).waypoint_members;
-    bring(&mut maps, &tables).expect_err("six still do not fit");
-    assert_eq!(
-        flags(&maps),
-        SettingsValue::SYNCED | SettingsValue::INCOMPLETE
-    );
+    let mut unrelated = workloads(1..=6);
+    unrelated.waypoint_members = filled(1, 1).waypoint_members;
+    bring(maps, &unrelated).expect_err("six still do not fit");
+    assert_eq!(flags(maps), SYNCED | INCOMPLETE);
 
-    tables.workloads.pop_first();
-    tables.workloads.pop_first();
-    let from = maps.read().expect("the maps");
-    // Upserts come before removals, so it takes two rounds to get there.
-    let _ = maps.apply(&Changes::between(&from, &tables), HOST);
-    bring(&mut maps, &tables).expect("four fit");
-    assert_eq!(maps.read().expect("the maps"), tables);
-    assert_eq!(flags(&maps), SettingsValue::SYNCED);
+    // Room for it is used at once, even if a change both fills and empties.
+    bring(maps, &workloads([4, 5, 6, 7])).expect("four fit");
+    assert_eq!(
+        (reason(1), reason(7)),
+        (Reason::Unknown, Reason::WorkloadHbone)
+    );
+    assert_eq!(flags(maps), SYNCED);
+
+    // What is not wanted any more is not missing any more.
+    bring(maps, &workloads(4..=8)).expect_err("five do not fit");
+    assert_eq!(flags(maps), SYNCED | INCOMPLETE);
+    bring(maps, &workloads(4..=7)).expect("four are there");
+    assert_eq!(flags(maps), SYNCED);
 }
 
 #[test]
 fn a_full_trie_takes_new_values_and_stops_all_bypassing_for_new_keys() {
     needs_root!();
     let mut maps = maps_with(BTreeMap::from([("SERVICE_CIDRS", 2)]));
-    let wanted = SettingsValue::SYNCED | SettingsValue::SERVICE_CIDRS;
+    let wanted = SYNCED | SettingsValue::SERVICE_CIDRS;
     let mut tables = Tables {
         settings: settings(wanted),
         ..Tables::default()
@@ -135,15 +154,6 @@ fn a_full_trie_takes_new_values_and_stops_all_bypassing_for_new_keys() {
     // A wider CIDR may answer for the absent one, and might be bypassed.
     assert_eq!(flags(&maps), SettingsValue::SERVICE_CIDRS);
     tables.service_cidrs.remove(&cidr(3));
-    let forgotten = Changes::between(
-        &{
-            let mut t = tables.clone();
-            t.service_cidrs.insert(cidr(3), service_value(4, 0));
-            t
-        },
-        &tables,
-    );
-    maps.apply(&forgotten, HOST)
-        .expect("what was refused is not wanted any more");
+    bring(&mut maps, &tables).expect("two are there");
     assert_eq!(flags(&maps), wanted);
 }

@@ -17,9 +17,8 @@ pub enum OpenError {
 
 #[derive(Debug, Error)]
 pub enum MapsError {
-    /// What the kernel has is not what was asked for, and safe: no flow goes past the tunnel
-    /// because of it. What was refused is in the same state for [`super::Maps::read`], and is written by
-    /// the next [`super::Maps::apply`] that names it.
+    /// What the kernel has is less than was asked for, and safe: no flow goes past the tunnel
+    /// because of it. See [`super::Maps::apply`].
     #[error("{} map(s) are not complete: {}", tables.len(), list(tables))]
     Incomplete { tables: Vec<TableError> },
     #[error("cannot write the settings")]

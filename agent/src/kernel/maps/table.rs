@@ -1,27 +1,15 @@
-//! One map of the configuration: typed, and with a memory of what it could not take.
+//! One map of the configuration, with a memory of what it could not take.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{Map, MapError};
 use nix::libc::{E2BIG, ENOENT, ENOSPC};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::store::Store;
 use super::{MapsError, OpenError, TableError, TableFull};
-use crate::compile::{CidrTableKey, TableChanges};
+use crate::compile::TableChanges;
 use crate::kernel::load::io_error;
-use crate::kernel::wire::Wire;
-
-/// How the kernel keeps a table.
-pub(super) trait Store<K, V> {
-    fn put(&mut self, key: &K, value: &V) -> Result<(), MapError>;
-    fn delete(&mut self, key: &K) -> Result<(), MapError>;
-    fn entries(&self) -> Result<BTreeMap<K, V>, MapError>;
-}
-
-pub(super) type Hash<K, V> = HashMap<MapData, Wire<K>, Wire<V>>;
-pub(super) type Trie<K, V> = LpmTrie<MapData, Wire<K>, Wire<V>>;
 
 /// What becomes of an entry whose new value the map did not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,22 +20,16 @@ pub(super) enum Stale {
     Keep,
 }
 
-pub(super) struct Table<S, K> {
+pub(super) struct Table<S, K, V> {
     name: &'static str,
     capacity: u32,
     stale: Stale,
     store: S,
     /// What should be in the map and is not.
-    pub(super) unwritten: BTreeSet<K>,
+    pub(super) pending: BTreeMap<K, V>,
 }
 
-/// Entries that a map refused, with the first refusal.
-pub(super) struct Refused<K, V> {
-    entries: Vec<(K, V)>,
-    source: MapError,
-}
-
-impl<S, K> Table<S, K> {
+impl<S: Store<K, V>, K: Ord + Copy + Debug, V: Copy> Table<S, K, V> {
     pub(super) fn new(
         name: &'static str,
         stale: Stale,
@@ -69,64 +51,40 @@ impl<S, K> Table<S, K> {
             capacity,
             stale,
             store,
-            unwritten: BTreeSet::new(),
+            pending: BTreeMap::new(),
         })
     }
-}
 
-impl<S, K: Ord + Copy + Debug> Table<S, K> {
-    /// Writes what it can.
-    pub(super) fn upsert<V: Copy>(&mut self, changes: &TableChanges<K, V>) -> Option<Refused<K, V>>
-    where
-        S: Store<K, V>,
-    {
-        let mut refused: Option<Refused<K, V>> = None;
+    /// Writes what the map takes, and says whether that is all.
+    pub(super) fn upsert(&mut self, changes: &TableChanges<K, V>) -> bool {
+        let mut all = true;
         for (key, value) in &changes.upserts {
             match self.store.put(key, value) {
-                Ok(()) => {
-                    self.unwritten.remove(key);
-                }
-                Err(source) => {
-                    self.unwritten.insert(*key);
-                    let refused = refused.get_or_insert_with(|| Refused {
-                        entries: Vec::new(),
-                        source,
-                    });
-                    refused.entries.push((*key, *value));
+                Ok(()) => drop(self.pending.remove(key)),
+                Err(_) => {
+                    self.pending.insert(*key, *value);
+                    all = false;
                 }
             }
         }
-        refused
+        all
     }
 
-    /// Gets rid of what stands where refused entries should, which may also make room for them: a
-    /// full trie does not even take a new value of an old key before Linux 6.13.
-    pub(super) fn retry<V: Copy>(&mut self, refused: Refused<K, V>) -> Option<TableError>
-    where
-        S: Store<K, V>,
-    {
-        for (key, value) in &refused.entries {
-            let room = match self.stale {
-                Stale::Remove => self.store.delete(key).is_ok(),
-                Stale::Keep => false,
-            };
-            if room && self.store.put(key, value).is_ok() {
-                self.unwritten.remove(key);
+    /// Gets rid of old values where new ones should be.
+    pub(super) fn displace(&mut self) {
+        if self.stale == Stale::Remove {
+            for key in self.pending.keys() {
+                // Most have no old value.
+                let _ = self.store.delete(key);
             }
         }
-        let failed = refused.entries.iter().map(|(key, _)| *key);
-        let failed: Vec<K> = failed.filter(|key| self.unwritten.contains(key)).collect();
-        self.error(&failed, refused.source)
     }
 
-    pub(super) fn remove<V>(&mut self, changes: &TableChanges<K, V>) -> Option<TableError>
-    where
-        S: Store<K, V>,
-    {
+    pub(super) fn remove(&mut self, changes: &TableChanges<K, V>) -> Option<TableError> {
         let mut failed = Vec::new();
         let mut first = None;
         for key in &changes.removals {
-            self.unwritten.remove(key);
+            self.pending.remove(key);
             match self.store.delete(key) {
                 Ok(()) => {}
                 Err(source) if code(&source) == Some(ENOENT) => {}
@@ -136,34 +94,57 @@ impl<S, K: Ord + Copy + Debug> Table<S, K> {
                 }
             }
         }
-        self.error(&failed, first?)
+        Some(self.error(failed.len(), failed.iter(), first?))
     }
 
-    pub(super) fn read<V>(&self) -> Result<BTreeMap<K, V>, MapsError>
-    where
-        S: Store<K, V>,
-    {
-        let read = self.store.entries();
-        read.map_err(|source| MapsError::Unreadable {
-            map: self.name,
-            source,
-        })
-    }
-
-    fn error(&self, failed: &[K], source: MapError) -> Option<TableError> {
-        if failed.is_empty() {
-            return None;
+    /// Tries again what was refused: there may be room by now.
+    pub(super) fn retry(&mut self) -> Option<TableError> {
+        let mut refusal = None;
+        while let Some((key, value)) = self.pending.pop_first() {
+            if let Err(source) = self.store.put(&key, &value) {
+                self.pending.insert(key, value);
+                refusal = Some(source);
+                break;
+            }
         }
-        let examples = failed.iter().take(TableError::EXAMPLES);
-        Some(TableError {
+        let source = refusal?;
+        Some(self.error(self.pending.len(), self.pending.keys(), source))
+    }
+
+    /// What the writer has asked for: what the map has, and what it has yet to take.
+    pub(super) fn read(&self) -> Result<BTreeMap<K, V>, MapsError> {
+        let read = self.store.entries();
+        let mut entries = read.map_err(|source| MapsError::Unreadable {
             map: self.name,
-            failed: failed.len(),
-            examples: examples.map(|key| format!("{key:?}")).collect(),
-            full: is_full(&source).then_some(TableFull {
-                capacity: self.capacity,
-            }),
             source,
-        })
+        })?;
+        entries.extend(&self.pending);
+        Ok(entries)
+    }
+
+    fn error<'a>(
+        &self,
+        failed: usize,
+        keys: impl Iterator<Item = &'a K>,
+        source: MapError,
+    ) -> TableError
+    where
+        K: 'a,
+    {
+        let full = is_full(&source).then_some(TableFull {
+            capacity: self.capacity,
+        });
+        let examples = keys
+            .take(TableError::EXAMPLES)
+            .map(|key| format!("{key:?}"))
+            .collect();
+        TableError {
+            map: self.name,
+            failed,
+            examples,
+            full,
+            source,
+        }
     }
 }
 
@@ -174,58 +155,4 @@ fn is_full(error: &MapError) -> bool {
 
 fn code(error: &MapError) -> Option<i32> {
     io_error(error).and_then(|io| io.raw_os_error())
-}
-
-impl<K, V> Store<K, V> for Hash<K, V>
-where
-    K: FromBytes + IntoBytes + Immutable + Ord + Copy + 'static,
-    V: FromBytes + IntoBytes + Immutable + Copy + 'static,
-{
-    fn put(&mut self, key: &K, value: &V) -> Result<(), MapError> {
-        self.insert(Wire(*key), Wire(*value), 0)
-    }
-
-    fn delete(&mut self, key: &K) -> Result<(), MapError> {
-        HashMap::remove(self, &Wire(*key))
-    }
-
-    fn entries(&self) -> Result<BTreeMap<K, V>, MapError> {
-        self.iter()
-            .map(|entry| entry.map(|(Wire(key), Wire(value))| (key, value)))
-            .collect()
-    }
-}
-
-impl<K, V> Store<CidrTableKey<K>, V> for Trie<K, V>
-where
-    K: FromBytes + IntoBytes + Immutable + Ord + Copy + 'static,
-    V: FromBytes + IntoBytes + Immutable + Copy + 'static,
-{
-    fn put(&mut self, key: &CidrTableKey<K>, value: &V) -> Result<(), MapError> {
-        self.insert(&trie_key(key), Wire(*value), 0)
-    }
-
-    fn delete(&mut self, key: &CidrTableKey<K>) -> Result<(), MapError> {
-        LpmTrie::remove(self, &trie_key(key))
-    }
-
-    fn entries(&self) -> Result<BTreeMap<CidrTableKey<K>, V>, MapError> {
-        let table_key = |key: Key<Wire<K>>| {
-            let Wire(data) = key.data();
-            CidrTableKey {
-                prefix: key.prefix_len(),
-                data,
-            }
-        };
-        self.iter()
-            .map(|entry| entry.map(|(key, Wire(value))| (table_key(key), value)))
-            .collect()
-    }
-}
-
-fn trie_key<K>(key: &CidrTableKey<K>) -> Key<Wire<K>>
-where
-    K: FromBytes + IntoBytes + Immutable + Copy + 'static,
-{
-    Key::new(key.prefix, Wire(key.data))
 }
