@@ -33,20 +33,14 @@ const MAX_VLAN_TAGS: usize = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
     pub tuple: TupleKey,
-    /// TCP's own flags, and [`Segment::FRAGMENT`] and [`Segment::VLAN`]. One field, because the
-    /// verifier follows every combination of constants through all that comes after.
-    pub flags: u16,
+    pub flags: u8,
 }
 
 impl Segment {
-    pub const FIN: u16 = 0x01;
-    pub const SYN: u16 = 0x02;
-    pub const RST: u16 = 0x04;
-    pub const ACK: u16 = 0x10;
-    /// The first fragment of several.
-    pub const FRAGMENT: u16 = 0x100;
-    /// Inside one or two VLAN tags.
-    pub const VLAN: u16 = 0x200;
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const ACK: u8 = 0x10;
 
     /// The first segment of a connection.
     #[inline(always)]
@@ -58,23 +52,18 @@ impl Segment {
     pub fn is_rst(&self) -> bool {
         self.flags & Self::RST != 0
     }
-
-    #[inline(always)]
-    pub fn is_fragment(&self) -> bool {
-        self.flags & Self::FRAGMENT != 0
-    }
-
-    #[inline(always)]
-    pub fn is_vlan(&self) -> bool {
-        self.flags & Self::VLAN != 0
-    }
 }
 
-/// What a packet turned out to be.
+/// What a packet turned out to be. One value and no flags besides: the verifier follows every
+/// combination through all that comes after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// TCP; the segment is filled in.
     Tcp,
+    /// The first of several fragments of a TCP segment; the segment is filled in.
+    FirstFragment,
+    /// TCP inside one or two VLAN tags; the segment is filled in.
+    Tagged,
     /// Not IP, or not TCP: not ours.
     Other,
     /// A fragment after the first; it says nothing of its ports, and is nothing without the first.
@@ -84,12 +73,12 @@ pub enum Parsed {
 }
 
 /// Parses from the network header; `ethertype` as the driver or the kernel has it. `segment` is
-/// meaningful after [`Parsed::Tcp`] only.
+/// meaningful only where [`Parsed`] says so.
 #[inline(always)]
 pub fn parse<P: Packet>(packet: &P, ethertype: u16, segment: &mut Segment) -> Parsed {
     let mut ethertype = ethertype;
     let mut offset = 0;
-    let mut extra = 0;
+    let mut kind = Parsed::Tcp;
     for _ in 0..MAX_VLAN_TAGS {
         if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
             break;
@@ -99,7 +88,7 @@ pub fn parse<P: Packet>(packet: &P, ethertype: u16, segment: &mut Segment) -> Pa
         };
         ethertype = u16::from_be_bytes([high, low]);
         offset += 4;
-        extra |= Segment::VLAN;
+        kind = Parsed::Tagged;
     }
     let header = match ethertype {
         ETHERTYPE_IPV4 => parse_v4(packet, offset, segment),
@@ -107,18 +96,19 @@ pub fn parse<P: Packet>(packet: &P, ethertype: u16, segment: &mut Segment) -> Pa
         _ => return Parsed::Other,
     };
     match header {
-        Ok((offset, fragment)) => parse_tcp(packet, offset, extra | fragment, segment),
+        Ok((offset, false)) => parse_tcp(packet, offset, kind, segment),
+        Ok((offset, true)) => parse_tcp(packet, offset, Parsed::FirstFragment, segment),
         Err(parsed) => parsed,
     }
 }
 
-/// The offset of the TCP header, and [`Segment::FRAGMENT`] or 0.
+/// The offset of the TCP header, and whether this is the first of several fragments.
 #[inline(always)]
 fn parse_v4<P: Packet>(
     packet: &P,
     offset: u32,
     segment: &mut Segment,
-) -> Result<(u32, u16), Parsed> {
+) -> Result<(u32, bool), Parsed> {
     let header = packet.load::<20>(offset).ok_or(Parsed::Unreadable)?;
     let [
         version,
@@ -152,16 +142,16 @@ fn parse_v4<P: Packet>(
     let [a, b, c, d, e, f, g, h] = addresses;
     segment.tuple.source = Address::from_v4([a, b, c, d]);
     segment.tuple.destination = Address::from_v4([e, f, g, h]);
-    Ok((offset + header_length, (fragment & 0x2000) >> 5))
+    Ok((offset + header_length, fragment & 0x2000 != 0))
 }
 
-/// The offset of the TCP header, and [`Segment::FRAGMENT`] or 0.
+/// The offset of the TCP header, and whether this is the first of several fragments.
 #[inline(always)]
 fn parse_v6<P: Packet>(
     packet: &P,
     offset: u32,
     segment: &mut Segment,
-) -> Result<(u32, u16), Parsed> {
+) -> Result<(u32, bool), Parsed> {
     let [version, _, _, _, _, _, mut next, _] = packet.load(offset).ok_or(Parsed::Unreadable)?;
     if version >> 4 != 6 {
         return Err(Parsed::Unreadable);
@@ -170,7 +160,7 @@ fn parse_v6<P: Packet>(
     segment.tuple.destination =
         Address::from_v6(packet.load(offset + 24).ok_or(Parsed::Unreadable)?);
     let mut offset = offset + 40;
-    let mut fragment = 0;
+    let mut fragment = false;
     for _ in 0..=MAX_EXTENSION_HEADERS {
         let unit = match next {
             PROTOCOL_TCP => return Ok((offset, fragment)),
@@ -184,7 +174,7 @@ fn parse_v6<P: Packet>(
             if position & 0xfff8 != 0 {
                 return Err(Parsed::LaterFragment);
             }
-            fragment |= (position & 1) << 8;
+            fragment |= position & 1 != 0;
             8
         } else if unit == 4 {
             (u32::from(length) + 2) * 4
@@ -197,15 +187,15 @@ fn parse_v6<P: Packet>(
 }
 
 #[inline(always)]
-fn parse_tcp<P: Packet>(packet: &P, offset: u32, extra: u16, segment: &mut Segment) -> Parsed {
+fn parse_tcp<P: Packet>(packet: &P, offset: u32, kind: Parsed, segment: &mut Segment) -> Parsed {
     let Some([a, b, c, d, _, _, _, _, _, _, _, _, _, flags]) = packet.load(offset) else {
         return Parsed::Unreadable;
     };
     segment.tuple.source_port = U16::from_bytes([a, b]);
     segment.tuple.destination_port = U16::from_bytes([c, d]);
     segment.tuple.padding = [0; 4];
-    segment.flags = u16::from(flags) | extra;
-    Parsed::Tcp
+    segment.flags = flags;
+    kind
 }
 
 #[cfg(test)]

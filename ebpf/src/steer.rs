@@ -118,6 +118,19 @@ pub(crate) fn owner(skb: Skb, tuple: &TupleKey) -> Owner {
     }
 }
 
+/// The first fragment of a segment. A socket cannot be assigned to a packet that has yet to be put
+/// together, so it must belong to a connection that is there.
+#[inline(always)]
+pub(crate) fn pass_or_drop_fragment(skb: Skb, tuple: &TupleKey) -> Action {
+    match owner(skb, tuple) {
+        Owner::Connection => Action::Next,
+        Owner::TimeWait | Owner::None => {
+            report::action(PacketAction::FragmentDropped);
+            Action::Drop
+        }
+    }
+}
+
 /// What came of handing a packet to the tunnel.
 pub(crate) enum Assigned {
     Yes,

@@ -19,10 +19,8 @@ pub fn lo_ingress(context: TcContext) -> i32 {
 
 #[inline(always)]
 fn lo(skb: Skb) -> Action {
-    let mark = skb.mark();
-    match mark & MARK_MASK {
-        STEER_MARK => steered(skb),
-        TUNNEL_MARK => from_tunnel(skb, mark),
+    match skb.mark() & MARK_MASK {
+        STEER_MARK | TUNNEL_MARK => marked(skb),
         RETURN_MARK => {
             // One that `pod_egress` brought back.
             steer::accept_packet_type(skb);
@@ -33,19 +31,33 @@ fn lo(skb: Skb) -> Action {
 }
 
 #[inline(always)]
-fn steered(skb: Skb) -> Action {
+fn marked(skb: Skb) -> Action {
     let mut segment = Segment::default();
-    match skb.parse(&mut segment) {
-        Parsed::Tcp => {}
-        // Harmless without its first, which is judged below.
-        Parsed::LaterFragment => return Action::Next,
+    let parsed = skb.parse(&mut segment);
+    let mark = skb.mark();
+    if mark & MARK_MASK == TUNNEL_MARK {
+        return from_tunnel(skb, mark, parsed, &segment);
+    }
+    match parsed {
+        // `lo` knows nothing of VLANs; the tag is the application's own doing.
+        Parsed::Tcp | Parsed::Tagged => steered(skb, &segment),
+        Parsed::FirstFragment => {
+            steer::accept_packet_type(skb);
+            steer::pass_or_drop_fragment(skb, &segment.tuple)
+        }
+        // Harmless without its first.
+        Parsed::LaterFragment => Action::Next,
         // The mark is only ever set on TCP; what else carries it was marked by the application.
-        Parsed::Other => return Action::Next,
+        Parsed::Other => Action::Next,
         Parsed::Unreadable => {
             report::action(PacketAction::UnreadableDropped);
-            return Action::Drop;
+            Action::Drop
         }
     }
+}
+
+#[inline(always)]
+fn steered(skb: Skb, segment: &Segment) -> Action {
     steer::accept_packet_type(skb);
     match steer::owner(skb, &segment.tuple) {
         Owner::Connection => return Action::Next,
@@ -53,12 +65,8 @@ fn steered(skb: Skb) -> Action {
         Owner::TimeWait => report::action(PacketAction::PortReused),
         Owner::None => {}
     }
-    if segment.is_fragment() {
-        report::action(PacketAction::FragmentDropped);
-        return Action::Drop;
-    }
     // Not only SYNs: under SYN cookies there is no socket until the third packet of the handshake.
-    to_outbound_listener(skb, &segment)
+    to_outbound_listener(skb, segment)
 }
 
 #[inline(always)]
@@ -75,12 +83,17 @@ fn to_outbound_listener(skb: Skb, segment: &Segment) -> Action {
 /// The tunnel dials the application from the client's address. The application's socket inherits
 /// the packet's mark (`tcp_fwmark_accept`), so its answers are routed back to `lo`.
 #[inline(always)]
-fn from_tunnel(skb: Skb, mark: u32) -> Action {
-    let mut segment = Segment::default();
-    match skb.parse(&mut segment) {
-        Parsed::Tcp if segment.tuple.destination.is_loopback() => {}
-        Parsed::Tcp => steer::set_packet_mark(skb, steer::with_mark(mark, RETURN_MARK)),
-        Parsed::LaterFragment | Parsed::Other | Parsed::Unreadable => {}
+fn from_tunnel(skb: Skb, mark: u32, parsed: Parsed, segment: &Segment) -> Action {
+    match parsed {
+        Parsed::Tcp if !segment.tuple.destination.is_loopback() => {
+            steer::set_packet_mark(skb, steer::with_mark(mark, RETURN_MARK));
+        }
+        Parsed::Tcp
+        | Parsed::FirstFragment
+        | Parsed::Tagged
+        | Parsed::LaterFragment
+        | Parsed::Other
+        | Parsed::Unreadable => {}
     }
     Action::Next
 }

@@ -54,8 +54,7 @@ fn egress(skb: Skb) -> Action {
     match sender(skb) {
         Sender::Steered => bring_back(skb, mark, STEER_MARK),
         Sender::Bypassed => Action::Next,
-        Sender::Unjudged(_) => judge(skb, mark, true),
-        Sender::NotTcp => judge(skb, mark, false),
+        Sender::Unjudged(_) | Sender::NotTcp => judge(skb, mark),
     }
 }
 
@@ -96,28 +95,15 @@ fn sender(skb: Skb) -> Sender {
 }
 
 #[inline(always)]
-fn judge(skb: Skb, mark: u32, tcp_socket: bool) -> Action {
+fn judge(skb: Skb, mark: u32) -> Action {
     let mut segment = Segment::default();
-    match skb.parse(&mut segment) {
-        Parsed::Tcp => {}
-        Parsed::Other => return Action::Next,
-        Parsed::LaterFragment => {
-            report::action(PacketAction::FragmentPassed);
-            return Action::Next;
-        }
-        Parsed::Unreadable => {
-            report::action(PacketAction::UnreadableDropped);
-            return Action::Drop;
-        }
+    match select(skb, &mut segment) {
+        Selected::Judge => {}
+        Selected::Pass => return Action::Next,
+        Selected::Drop => return Action::Drop,
     }
     let tuple = &segment.tuple;
     let netns = lookup::pod_address(tuple.source).unwrap_or(0);
-    if !segment.is_syn() && (tcp_socket || !continues_unjudged(&segment, netns)) {
-        return Action::Next;
-    }
-    if tuple.destination.is_loopback() {
-        return Action::Next;
-    }
     let mut verdict = Verdict::NONE;
     // A source address that is not the pod's belongs to nobody we know: row 1.
     verdict.reason = Reason::SourceUnknown;
@@ -134,7 +120,7 @@ fn judge(skb: Skb, mark: u32, tcp_socket: bool) -> Action {
     if !verdict.steer {
         return let_go(tuple, &verdict);
     }
-    if skb.has_vlan() || segment.is_vlan() || segment.is_fragment() {
+    if skb.has_vlan() {
         report::action(PacketAction::GuardDropped);
         return Action::Drop;
     }
@@ -143,10 +129,52 @@ fn judge(skb: Skb, mark: u32, tcp_socket: bool) -> Action {
     steer::redirect_to_loopback(skb, steer::with_mark(mark, STEER_MARK))
 }
 
+/// What is to be done with a packet that has no verdict.
+enum Selected {
+    Judge,
+    Pass,
+    Drop,
+}
+
+/// Picks out the segments that must be judged. A function of its own: the verifier forgets on
+/// which of its ways it came to an answer.
+#[inline(never)]
+fn select(skb: Skb, segment: &mut Segment) -> Selected {
+    match skb.parse(segment) {
+        Parsed::Tcp => {}
+        // Neither can be delivered to the tunnel; no stack sends a first segment like this.
+        Parsed::FirstFragment | Parsed::Tagged if segment.is_syn() => {
+            report::action(PacketAction::GuardDropped);
+            return Selected::Drop;
+        }
+        Parsed::FirstFragment | Parsed::Tagged | Parsed::Other => return Selected::Pass,
+        Parsed::LaterFragment => {
+            report::action(PacketAction::FragmentPassed);
+            return Selected::Pass;
+        }
+        Parsed::Unreadable => {
+            report::action(PacketAction::UnreadableDropped);
+            return Selected::Drop;
+        }
+    }
+    if segment.tuple.destination.is_loopback() {
+        return Selected::Pass;
+    }
+    if segment.is_syn() {
+        return Selected::Judge;
+    }
+    match sender(skb) {
+        Sender::Steered | Sender::Bypassed | Sender::Unjudged(_) => Selected::Pass,
+        Sender::NotTcp if continues_unjudged(segment) => Selected::Judge,
+        Sender::NotTcp => Selected::Pass,
+    }
+}
+
 /// Whether a later segment without a verdict may belong to a connection that must be steered.
 #[inline(always)]
-fn continues_unjudged(segment: &Segment, netns: u64) -> bool {
+fn continues_unjudged(segment: &Segment) -> bool {
     let tuple = &segment.tuple;
+    let netns = lookup::pod_address(tuple.source).unwrap_or(0);
     if PACKET_FLOWS.get_ptr(tuple.in_netns(netns)).is_some() {
         return true;
     }

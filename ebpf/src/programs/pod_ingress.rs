@@ -29,6 +29,11 @@ fn ingress(skb: Skb) -> Action {
     let mut segment = Segment::default();
     match skb.parse(&mut segment) {
         Parsed::Tcp => {}
+        Parsed::FirstFragment => return first_fragment(skb, &segment),
+        Parsed::Tagged => {
+            report::action(PacketAction::VlanPassed);
+            return Action::Next;
+        }
         Parsed::Other => return Action::Next,
         Parsed::LaterFragment => {
             report::action(PacketAction::FragmentPassed);
@@ -42,10 +47,6 @@ fn ingress(skb: Skb) -> Action {
     if segment.tuple.destination_port.get() == HBONE_PORT {
         return Action::Next;
     }
-    if segment.is_vlan() {
-        report::action(PacketAction::VlanPassed);
-        return Action::Next;
-    }
     match steer::owner(skb, &segment.tuple) {
         Owner::Connection => return Action::Next,
         Owner::TimeWait if !segment.is_syn() => return Action::Next,
@@ -57,13 +58,16 @@ fn ingress(skb: Skb) -> Action {
         }
         Owner::None => {}
     }
-    if segment.is_fragment() {
-        // A socket cannot be assigned to a packet that has yet to be put together.
-        report::action(PacketAction::FragmentDropped);
-        return Action::Drop;
-    }
     // Not only SYNs: under SYN cookies there is no socket until the third packet of the handshake.
     to_plaintext_listener(skb, &segment)
+}
+
+#[inline(always)]
+fn first_fragment(skb: Skb, segment: &Segment) -> Action {
+    if segment.tuple.destination_port.get() == HBONE_PORT || is_exempt(&segment.tuple) {
+        return Action::Next;
+    }
+    steer::pass_or_drop_fragment(skb, &segment.tuple)
 }
 
 #[inline(always)]
