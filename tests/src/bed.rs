@@ -154,7 +154,7 @@ impl Bed {
         Ok(())
     }
 
-    /// The number of the next verdict, for [`Self::flows`].
+    /// The number of the next verdict, for [`Self::flow_to`].
     pub fn mark(&self) -> Result<u64> {
         Ok(admin::flows(&self.socket(), 0)?
             .last()

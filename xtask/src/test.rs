@@ -17,12 +17,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let with_kernel = !args.host_only && workspace::is_root();
+    if with_kernel {
+        // First, because some of the agent's own tests load the programs where they may.
+        prepare_kernel_tests()?;
+    }
     let mut total = Count::default();
     total += count::run(&mut host_tests(args.filter.as_deref()))?;
     let left_out = if args.host_only {
         Some("kernel tests left out: --host-only")
-    } else if workspace::is_root() {
-        prepare_kernel_tests()?;
+    } else if with_kernel {
         total += count::run(&mut kernel_tests(args.filter.as_deref()))?;
         None
     } else {

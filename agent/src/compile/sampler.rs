@@ -67,7 +67,7 @@ mod tests {
             prop_assume!(sum > 0);
             let count = weights.len() as u128;
             for (share, weight) in shares(&slots(&weights)).into_iter().zip(&weights) {
-                let expected = (weight * count << 32) / sum;
+                let expected = ((weight * count) << 32) / sum;
                 // One unit of rounding per slot that gave something away.
                 prop_assert!(share.abs_diff(expected) <= count, "{share} {expected}");
                 prop_assert!(*weight != 0 || share == 0);
