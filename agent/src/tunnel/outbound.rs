@@ -19,9 +19,6 @@ use super::dial;
 use super::pod::{Context, ends};
 use crate::address::{socket_from_wire, to_wire};
 
-/// How long a flow is held whose verdict may get better when the source says more.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 #[derive(Debug, thiserror::Error)]
 enum OutboundError {
     #[error("the connection is gone already")]
@@ -161,44 +158,45 @@ async fn verdict(
         dialled.port(),
     );
     let key: FlowKey = tuple.in_netns(context.netns);
-    let mut found = context.shared.verdicts.verdict(&key);
-    if found.is_none() {
-        context.shared.stats.outbound_reclassified.increment();
+    let found = context.shared.verdicts.verdict(&key);
+    if let Some(verdict) = found
+        && patience(verdict.reason).is_none()
+    {
+        return Ok(verdict);
     }
-    let deadline = Instant::now() + PATIENCE;
+    context.shared.stats.outbound_reclassified.increment();
+    let accepted = Instant::now();
     let mut view = context.shared.view.clone();
     loop {
         let current = view.borrow_and_update().clone();
-        let verdict = match found.take() {
-            Some(verdict) => Some(verdict),
-            None => current.classify(
-                context.netns,
-                destination,
-                dialled.port(),
-                rand::random::<u32>,
-            ),
+        let random = rand::random::<u32>;
+        let verdict = current.classify(context.netns, destination, dialled.port(), random);
+        let patience = match verdict {
+            // The pod's enrolment is not finished.
+            None => Duration::from_secs(5),
+            Some(verdict) => match patience(verdict.reason) {
+                Some(patience) => patience,
+                None => return Ok(verdict),
+            },
         };
-        match verdict {
-            Some(verdict) if !may_improve(verdict.reason) => return Ok(verdict),
-            verdict => {
-                let changed = timeout_at(deadline, view.changed()).await;
-                if !matches!(changed, Ok(Ok(()))) {
-                    return verdict.ok_or(OutboundError::NotEnrolled);
-                }
-            }
+        let changed = timeout_at(accepted + patience, view.changed()).await;
+        if !matches!(changed, Ok(Ok(()))) {
+            return verdict.ok_or(OutboundError::NotEnrolled);
         }
     }
 }
 
-/// Whether the source may only not have said enough yet.
-fn may_improve(reason: Reason) -> bool {
+/// How long a flow is held because the source may only not have said enough yet; `None` where the
+/// verdict stands. The application sees an open connection meanwhile, so it is not for ever.
+fn patience(reason: Reason) -> Option<Duration> {
     match reason {
-        Reason::NotSynced
-        | Reason::SourceUnknown
-        | Reason::Invalid
+        // The agent, or the pod, has just started.
+        Reason::NotSynced | Reason::SourceUnknown => Some(Duration::from_secs(60)),
+        // The other half of a change is on its way, or will never come.
+        Reason::Invalid
         | Reason::WaypointUnresolved
         | Reason::UnknownInMesh
-        | Reason::UnknownIncomplete => true,
+        | Reason::UnknownIncomplete => Some(Duration::from_secs(5)),
         Reason::OwnAddress
         | Reason::ServiceWaypoint
         | Reason::WorkloadWaypoint
@@ -218,6 +216,6 @@ fn may_improve(reason: Reason) -> bool {
         | Reason::LocalTunnelled
         | Reason::Unknown
         | Reason::RemoteNetwork
-        | Reason::EndpointUnresolved => false,
+        | Reason::EndpointUnresolved => None,
     }
 }

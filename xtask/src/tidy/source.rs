@@ -7,7 +7,7 @@ use super::tree::{File, Tree};
 const MANY_LINES: usize = 400;
 
 /// Crates that run on a node, where a panic takes redirection down.
-const NO_PANIC: &[&str] = &["agent/src/", "cni/src/", "common/src/", "hbone/src/"];
+const NO_PANIC: &[&str] = &["agent/src/", "common/src/", "hbone/src/"];
 
 /// How far above an `unsafe` block its reason may stand, over attributes and a broken line.
 const REASON_WITHIN: usize = 8;
