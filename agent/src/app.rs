@@ -79,6 +79,9 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<Result<(), AppError>> = JoinSet::new();
 
+    let kernel_log = loaded.log;
+    let log_stop = stop.clone();
+    tasks.spawn(async move { kernel_log.run(log_stop).await.map_err(AppError::Events) });
     let events = loaded.events.into_stream().map_err(AppError::Events)?;
     tasks.spawn(observe(events, views.clone(), state.clone(), stop.clone()));
     let sources = Arc::new(Sources {

@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod explain;
 pub mod features;
 pub mod load;
+pub mod log;
 pub mod maps;
 pub mod netns;
 pub mod object;

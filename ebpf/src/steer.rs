@@ -8,6 +8,8 @@ use aya_ebpf::helpers::generated::{
     bpf_redirect, bpf_setsockopt, bpf_sk_assign, bpf_sk_fullsock, bpf_sk_release,
     bpf_skb_change_type, bpf_skc_lookup_tcp,
 };
+use aya_ebpf::programs::TcContext;
+use aya_log_ebpf::warn;
 use waysteer_common::abi::key::TupleKey;
 use waysteer_common::abi::names::{MARK_MASK, STEER_MARK, TUNNEL_MARK};
 use waysteer_common::verdict::PacketAction;
@@ -186,7 +188,13 @@ pub(crate) fn assign_or_hold(
         }
         Assigned::NoListener => report::action(held),
         Assigned::Impostor => report::action(PacketAction::ImpostorListener),
-        Assigned::Failed => report::action(PacketAction::AssignFailed),
+        Assigned::Failed => {
+            report::action(PacketAction::AssignFailed);
+            warn!(
+                &TcContext::new(skb.0),
+                "a packet could not be assigned to port {}", port
+            );
+        }
     }
     Action::Drop
 }

@@ -9,6 +9,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use thiserror::Error;
 
 use super::explain::Explainer;
+use super::log::{self, KernelLog, LogError};
 use super::maps::{Maps, OpenError};
 use super::object::Object;
 use super::observe::{Counters, Events, FlowVerdicts};
@@ -51,6 +52,7 @@ pub struct Loaded {
     pub events: Events,
     pub flows: FlowVerdicts,
     pub explainer: Explainer,
+    pub log: KernelLog,
 }
 
 #[derive(Debug, Error)]
@@ -73,6 +75,8 @@ pub enum LoadError {
     NoProgram { program: &'static str },
     #[error("program {program} of the object is of another kind: it was built for another version")]
     Kind { program: &'static str },
+    #[error(transparent)]
+    Log(#[from] LogError),
     #[error("the object's maps are not those of this version")]
     Maps(#[from] OpenError),
 }
@@ -90,6 +94,7 @@ impl Programs {
             load_one(&mut ebpf, program)?;
         }
         let explainer = Explainer::new(handle(&ebpf, EXPLAIN)?);
+        let log = KernelLog::open(&mut ebpf)?;
         let mut take = |name: &'static str| ebpf.take_map(name);
         let maps = Maps::open(&mut take)?;
         let counters = Counters::open(&mut take)?;
@@ -102,6 +107,7 @@ impl Programs {
             events,
             flows,
             explainer,
+            log,
         })
     }
 
@@ -118,6 +124,8 @@ fn open(object: &Object, options: &LoadOptions) -> Result<Ebpf, LoadError> {
     let dry_run = u8::from(options.dry_run);
     let mut loader = EbpfLoader::new();
     loader.override_global("DRY_RUN", &dry_run, true);
+    let log_level = log::LEVEL as u8;
+    loader.override_global(log::LEVEL_GLOBAL, &log_level, true);
     for (map, capacity) in &options.capacities {
         loader.map_max_entries(map, *capacity);
     }

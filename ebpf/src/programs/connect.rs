@@ -5,6 +5,7 @@ use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
+use aya_log_ebpf::warn;
 use waysteer_common::abi::key::TupleKey;
 use waysteer_common::abi::names::{MARK_MASK, STEER_MARK, TUNNEL_MARK};
 use waysteer_common::abi::value::SocketValue;
@@ -93,18 +94,23 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
     // SAFETY: as above.
     let device = unsafe { (*socket).bound_dev_if };
     if device != 0 && device != LOOPBACK_INDEX && !steer::unbind_from_device(context) {
-        return refuse();
+        return refuse(context);
     }
     if steer::set_socket_mark(context, steer::with_mark(mark, STEER_MARK)) {
         Outcome::Proceed
     } else {
-        refuse()
+        refuse(context)
     }
 }
 
-#[inline(always)]
-fn refuse() -> Outcome {
+/// A function of its own, because logging is many instructions.
+#[inline(never)]
+fn refuse(context: *mut bpf_sock_addr) -> Outcome {
     report::action(PacketAction::MarkFailed);
+    warn!(
+        &SockAddrContext::new(context),
+        "a socket's mark could not be set: connection refused"
+    );
     Outcome::Refuse
 }
 
@@ -115,7 +121,7 @@ fn unmark(context: *mut bpf_sock_addr, mark: u32) -> Outcome {
     {
         Outcome::Proceed
     } else {
-        refuse()
+        refuse(context)
     }
 }
 
