@@ -7,16 +7,19 @@
 //! | `far` | the remote node, enrolled by an agent of that node | HBONE |
 //! | `behind` | the same | HBONE, through `gate` |
 //! | `far-plain` | the remote node | plain TCP |
-//! | `waypoint`, `gate` | the remote node, `hbone-peer` as waypoints | HBONE |
+//! | `waypoint`, `gate` | the remote node, waypoints: `hbone-peer` or Envoy | HBONE |
 //!
 //! | service | port 80 leads to |
 //! |---|---|
 //! | [`WEB`] | `far`, port 8080 |
 //! | [`WEB_LOCAL`] | `server`, port 8080 |
-//! | [`SHOP`] | `far`, port 80, through `waypoint` |
+//! | [`SHOP`] | `far`, port 80, through `waypoint`; its port [`TCP_PORT`] is not HTTP |
 //! | [`LOST`] | `far`, through a waypoint that does not exist |
 //! | [`EMPTY`] | nobody |
 //! | [`OWN`] | `client`, port 8080 |
+
+mod mesh;
+mod waypoints;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -30,12 +33,16 @@ use crate::process::{Process, Scratch, binary};
 use crate::topology::{Pod, Topology, service_addresses};
 use crate::wait::wait_for;
 
+pub use waypoints::Waypoints;
+
 pub const WEB: u8 = 10;
 pub const WEB_LOCAL: u8 = 11;
 pub const SHOP: u8 = 12;
 pub const LOST: u8 = 13;
 pub const EMPTY: u8 = 14;
 pub const OWN: u8 = 15;
+/// Of [`SHOP`] and of `behind`: what an Envoy in between carries as it is.
+pub const TCP_PORT: u16 = 2525;
 const WAYPOINT: u8 = 20;
 const GATE: u8 = 21;
 
@@ -52,8 +59,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Options {
     pub direct_local: &'static str,
     pub mesh_cidrs: Vec<String>,
+    pub waypoints: Waypoints,
     /// Without it the agent is not started, see [`Bed::start_agent`].
     pub start_agent: bool,
+    /// The same for the remote node, see [`Bed::start_remote_agent`].
+    pub start_remote_agent: bool,
 }
 
 impl Default for Options {
@@ -61,7 +71,9 @@ impl Default for Options {
         Self {
             direct_local: "bypass",
             mesh_cidrs: Vec::new(),
+            waypoints: Waypoints::Peers,
             start_agent: true,
+            start_remote_agent: true,
         }
     }
 }
@@ -99,8 +111,10 @@ impl Bed {
             .write("waysteer.toml", bed.config("node1", "", options))?;
         bed.scratch
             .write("remote.toml", bed.config("node2", "remote-", options))?;
-        bed.start_peers()?;
-        bed.start_remote_agent()?;
+        bed.start_waypoints(options.waypoints)?;
+        if options.start_remote_agent {
+            bed.start_remote_agent()?;
+        }
         if options.start_agent {
             bed.start_agent()?;
             bed.wait_until_ready()?;
@@ -131,7 +145,8 @@ impl Bed {
         Ok(())
     }
 
-    fn start_remote_agent(&mut self) -> Result<()> {
+    /// Starts the remote node's agent, and waits until it is ready.
+    pub fn start_remote_agent(&mut self) -> Result<()> {
         let mut command = self.topology.remote.netns.command(binary("waysteer")?);
         command
             .arg("run")
@@ -237,104 +252,7 @@ impl Bed {
 
     /// The mesh file of this bed.
     pub fn mesh(&self) -> String {
-        let mut text = String::from("workloads:\n");
-        let service = |name: &str| format!("default/{name}.default.svc.cluster.local");
-        let gateway = |name: &str| {
-            format!(
-                "{{destination: \"{}\", hboneMtlsPort: 15008}}",
-                service(name)
-            )
-        };
-        for (pod, node, protocol, services) in [
-            ("client", "node1", "HBONE", vec!["own"]),
-            ("server", "node1", "HBONE", vec!["web-local"]),
-            ("other", "node1", "HBONE", vec![]),
-            ("plain", "node1", "TCP", vec![]),
-            ("far", "node2", "HBONE", vec!["web", "shop", "lost"]),
-            ("behind", "node2", "HBONE", vec![]),
-            ("far-plain", "node2", "TCP", vec![]),
-            ("waypoint", "node2", "HBONE", vec!["waypoint"]),
-            ("gate", "node2", "HBONE", vec!["gate"]),
-        ] {
-            let services: Vec<String> = services
-                .into_iter()
-                .map(|name| format!("\"{}\": {{}}", service(name)))
-                .collect();
-            let [v4, v6] = self.pod(pod).addresses.both();
-            text += &format!(
-                "- {{uid: \"cluster1//Pod/default/{pod}\", name: {pod}, namespace: default, \
-                 serviceAccount: {pod}, node: {node}, protocol: {protocol}, \
-                 workloadIps: [\"{v4}\", \"{v6}\"], services: {{{}}}",
-                services.join(", ")
-            );
-            if pod == "behind" {
-                text += &format!(", waypoint: {}", gateway("gate"));
-            }
-            text += "}\n";
-        }
-        text += "services:\n";
-        for (name, number, ports, waypoint) in [
-            ("web", WEB, "{80: 8080}", None),
-            ("web-local", WEB_LOCAL, "{80: 8080}", None),
-            ("shop", SHOP, "{80: 80}", Some("waypoint")),
-            ("lost", LOST, "{80: 8080}", Some("missing")),
-            ("empty", EMPTY, "{80: 8080}", None),
-            ("own", OWN, "{80: 8080}", None),
-            ("waypoint", WAYPOINT, "{15008: 15008}", None),
-            ("gate", GATE, "{15008: 15008}", None),
-        ] {
-            let [v4, v6] = service_addresses(number).both();
-            text += &format!(
-                "- {{name: {name}, namespace: default, \
-                 hostname: {name}.default.svc.cluster.local, vips: [\"/{v4}\", \"/{v6}\"], \
-                 ports: {ports}"
-            );
-            if let Some(waypoint) = waypoint {
-                text += &format!(", waypoint: {}", gateway(waypoint));
-            }
-            text += "}\n";
-        }
-        text
-    }
-
-    /// `hbone-peer` as waypoints, each with one workload behind it.
-    fn start_peers(&mut self) -> Result<()> {
-        for (waypoint, behind) in [("waypoint", "far"), ("gate", "behind")] {
-            let address = self.pod(behind).addresses.v4;
-            let next_hop = format!("{address}:15008");
-            let expect = format!("spiffe://cluster.local/ns/default/sa/{behind}");
-            self.start_peer(
-                waypoint,
-                &[
-                    "--mode",
-                    "waypoint",
-                    "--map-to",
-                    &address.to_string(),
-                    "--next-hop",
-                    &next_hop,
-                    "--expect",
-                    &expect,
-                ],
-            )?;
-        }
-        Ok(())
-    }
-
-    fn start_peer(&mut self, pod: &str, arguments: &[&str]) -> Result<()> {
-        let mut command = self.pod(pod).netns.command(binary("hbone-peer")?);
-        command
-            .args(["--listen", "0.0.0.0:15008", "--listen", "[::]:15008"])
-            .arg("--ca")
-            .arg(self.ca())
-            .args([
-                "--identity",
-                &format!("spiffe://cluster.local/ns/default/sa/{pod}"),
-            ])
-            .args(arguments);
-        let mut peer = Process::start(pod, command, &self.scratch)?;
-        peer.wait_for_log(PATIENCE, "listening")?;
-        self.peers.push(peer);
-        Ok(())
+        mesh::file(&self.topology)
     }
 }
 

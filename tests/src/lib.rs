@@ -27,5 +27,6 @@ pub mod peers;
 pub mod pki;
 pub mod process;
 pub mod raw;
+pub mod skip;
 pub mod topology;
 pub mod wait;

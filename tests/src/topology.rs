@@ -66,6 +66,9 @@ pub struct Topology {
 }
 
 impl Topology {
+    /// The node's end of the link to the external host.
+    pub const EXTERNAL_LINK: &str = "ext0";
+
     /// Makes two nodes with the named pods and the external host. What a killed run has left is
     /// removed first.
     pub fn new(local: &[&str], remote: &[&str]) -> Result<Self> {
@@ -106,16 +109,19 @@ impl Topology {
     fn connect_external(&self) -> Result<()> {
         let Addresses { v4, v6 } = EXTERNAL_GATEWAY;
         let external = &self.external.netns;
+        let external_link = Self::EXTERNAL_LINK;
         Batch::default()
             .add(format_args!(
-                "link add ext0 index {} type veth peer name eth0 netns {}",
+                "link add {external_link} index {} type veth peer name eth0 netns {}",
                 FIRST_INDEX + 1,
                 external.name()
             ))
-            .add(format_args!("addr add {v4}/24 dev ext0"))
-            .add(format_args!("addr add {v6}/64 dev ext0 nodad"))
-            .add(format_args!("addr add {ROUTER_V6}/64 dev ext0 nodad"))
-            .add(format_args!("link set ext0 up"))
+            .add(format_args!("addr add {v4}/24 dev {external_link}"))
+            .add(format_args!("addr add {v6}/64 dev {external_link} nodad"))
+            .add(format_args!(
+                "addr add {ROUTER_V6}/64 dev {external_link} nodad"
+            ))
+            .add(format_args!("link set {external_link} up"))
             .run(&self.node.netns)?;
         node::prepare(external)?;
         Batch::default()

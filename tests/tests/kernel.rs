@@ -1,4 +1,5 @@
 //! The tests that need root, one binary: `cargo xtask test` runs them one after the other.
 
+mod envoy;
 mod redirect;
 mod testbed;

@@ -1,0 +1,102 @@
+//! What crossed the wires: every veth and uplink of both nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use serde::Serialize;
+use waysteer_tests::capture::{Capture, FlowId};
+use waysteer_tests::topology::{Node, Topology};
+
+const HBONE_PORT: u16 = 15008;
+
+#[derive(Debug)]
+pub(crate) struct Wires {
+    captures: [(&'static str, Capture); 2],
+}
+
+/// How much had gone to ports 15008 at some time.
+#[derive(Debug)]
+pub(crate) struct Mark(BTreeMap<(&'static str, FlowId), u64>);
+
+/// What crossed since a mark.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Crossing {
+    /// The interfaces on which the request stood in the clear.
+    pub(crate) plaintext: BTreeSet<String>,
+    /// The connections to a port 15008, opened by a TLS ClientHello, that carried at least as many
+    /// bytes as the request has.
+    pub(crate) hbone: BTreeSet<(SocketAddr, SocketAddr)>,
+}
+
+impl Wires {
+    pub(crate) fn new(topology: &Topology) -> Result<Self> {
+        let capture = |node: &Node, more: &[&'static str]| {
+            let veths = node.pods.iter().map(|pod| pod.veth.as_str());
+            let uplinks = [Node::UPLINK].into_iter().chain(more.iter().copied());
+            let interfaces: Vec<&str> = veths.chain(uplinks).collect();
+            Capture::start(&node.netns, &interfaces)
+        };
+        Ok(Self {
+            captures: [
+                ("node", capture(&topology.node, &[Topology::EXTERNAL_LINK])?),
+                ("remote", capture(&topology.remote, &[])?),
+            ],
+        })
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        let mut bytes = BTreeMap::new();
+        for (node, capture) in &self.captures {
+            each_hbone(capture, |id, sent, _| {
+                bytes.insert((*node, id.clone()), sent);
+            });
+        }
+        Mark(bytes)
+    }
+
+    /// What a request was carried by, and where its path was seen.
+    pub(crate) fn since(&self, mark: &Mark, path: &str, request: u64) -> Crossing {
+        let mut crossing = Crossing::default();
+        for (node, capture) in &self.captures {
+            for id in capture.seen(path.as_bytes()) {
+                crossing
+                    .plaintext
+                    .insert(format!("{node}/{}", id.interface));
+            }
+            each_hbone(capture, |id, sent, is_tls| {
+                let before = mark.0.get(&(*node, id.clone())).copied().unwrap_or(0);
+                if is_tls && sent >= before + request {
+                    crossing.hbone.insert((id.source, id.destination));
+                }
+            });
+        }
+        crossing
+    }
+
+    /// Flows to a port 15008 whose bytes were not TLS; there may be none.
+    pub(crate) fn broken_hbone(&self) -> Vec<FlowId> {
+        let broken = self.captures.iter();
+        broken
+            .flat_map(|(_, capture)| capture.broken_hbone())
+            .collect()
+    }
+
+    /// Packets that the captures did not get; there may be none.
+    pub(crate) fn lost(&self) -> u64 {
+        self.captures
+            .iter()
+            .map(|(_, capture)| capture.lost())
+            .sum()
+    }
+}
+
+/// Calls with the bytes so far, and whether they began as TLS does. Copies no payload.
+fn each_hbone(capture: &Capture, mut each: impl FnMut(&FlowId, u64, bool)) {
+    capture.flows(|id, traffic| {
+        if id.destination.port() == HBONE_PORT {
+            each(id, traffic.bytes, traffic.is_client_hello());
+        }
+        false
+    });
+}
