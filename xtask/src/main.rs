@@ -3,6 +3,7 @@
 mod build_ebpf;
 mod ci;
 mod command;
+mod demo;
 mod setup;
 mod test;
 mod tidy;
@@ -26,6 +27,8 @@ enum Command {
     Setup(setup::Args),
     /// Builds the kernel programs to target/bpf/waysteer.o
     BuildEbpf(build_ebpf::Args),
+    /// Sends real requests of every class through a small mesh, and prints what became of them
+    Demo(demo::Args),
     /// Runs the host tests and, as root, the kernel tests
     Test(test::Args),
     /// Checks layout, layering and house rules that no compiler knows
@@ -50,6 +53,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup(args) => setup::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
         Command::Ci(args) => ci::run(&args),

@@ -15,6 +15,8 @@ pub(super) struct Count {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// Tests that ended at once because something is not installed here; they count as passed too.
+    skipped: u64,
     /// Runs that ended badly without a failed test to show for it, such as a build that broke.
     broken: u64,
 }
@@ -30,6 +32,7 @@ impl AddAssign for Count {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
+        self.skipped += other.skipped;
         self.broken += other.broken;
     }
 }
@@ -40,6 +43,9 @@ impl fmt::Display for Count {
         write!(out, "{} passed, {failed} failed", self.passed)?;
         if self.ignored > 0 {
             write!(out, ", {} ignored", self.ignored)?;
+        }
+        if self.skipped > 0 {
+            write!(out, ", {} of the passed skipped", self.skipped)?;
         }
         if self.broken > 0 {
             write!(out, " ({} runs broke off without a result)", self.broken)?;
@@ -64,6 +70,8 @@ pub(super) fn run(cargo: &mut Command) -> Result<Count> {
         if let Some(result) = parse(&line) {
             count += result;
         }
+        // As the tests' `skip` prints it.
+        count.skipped += u64::from(line.starts_with("skipped: "));
     }
     let status = child.wait().context("the tests could not be waited for")?;
     if !status.success() && count.failed == 0 {
@@ -102,6 +110,16 @@ mod tests {
         assert_eq!((count.passed, count.failed, count.ignored), (5, 2, 1));
         assert!(!count.is_success());
         assert_eq!(parse("test kernel::netns ... ok"), None);
+    }
+
+    #[test]
+    fn skipped_tests_are_told() {
+        let script = "echo 'skipped: a: no b'; echo 'test result: ok. 1 passed; 0 failed; '";
+        let count = run(Command::new("sh").args(["-c", script])).expect("sh starts");
+        assert_eq!(
+            count.to_string(),
+            "1 passed, 0 failed, 1 of the passed skipped"
+        );
     }
 
     #[test]
