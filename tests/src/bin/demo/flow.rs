@@ -40,6 +40,19 @@ pub(crate) enum End {
     Nobody,
 }
 
+impl Way {
+    pub(crate) fn in_words(&self) -> String {
+        match self {
+            Self::Plaintext => "plaintext, and no HBONE".to_owned(),
+            Self::Hbone(pod) => format!("HBONE to {pod}, and nothing in the clear"),
+            Self::Waypoint(pod) => {
+                format!("HBONE to {pod} and from there on, and nothing in the clear")
+            }
+            Self::Held => "nothing".to_owned(),
+        }
+    }
+}
+
 /// Every flow, v4 first.
 pub(crate) fn all(bed: &Bed) -> Vec<Flow> {
     [false, true]

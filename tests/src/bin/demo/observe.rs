@@ -14,7 +14,7 @@ use waysteer_tests::http::{self, Response, Seen};
 use crate::flow::{End, Flow, Way};
 use crate::report::{Check, Row, all_ok};
 use crate::stage::Stage;
-use crate::wire::{Crossing, Wires};
+use crate::wire::Wires;
 
 /// What must not arrive may be held for a while before it is refused.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,18 +54,19 @@ impl<'a> Observer<'a> {
             .as_ref()
             .ok()
             .and_then(|answer| answer.seen().ok());
-        let (wire, wire_is_right) = self.judge_wire(flow, &crossing);
+        let wire = crossing.in_words();
 
         let mut checks = vec![
-            Check::new("class", verdict.class == flow.class, &verdict.class),
-            Check::new("reason", verdict.reason == flow.reason, &verdict.reason),
+            Check::same("class", flow.class, &verdict.class),
+            Check::same("reason", flow.reason, &verdict.reason),
             self.check_next_hop(flow, &verdict),
+            Check::same("steered", flow.way != Way::Plaintext, verdict.steered),
             Check::new(
-                "steered",
-                verdict.steered == (flow.way != Way::Plaintext),
-                verdict.steered,
+                "wire",
+                crossing.is_right(bed, flow),
+                flow.way.in_words(),
+                format!("{wire}: {crossing:?}"),
             ),
-            Check::new("wire", wire_is_right, format!("{wire}: {crossing:?}")),
         ];
         match flow.end {
             End::Server { name, .. } => {
@@ -74,6 +75,7 @@ impl<'a> Observer<'a> {
             End::Nobody => checks.push(Check::new(
                 "refused",
                 outcome.answer.is_err() && reached == 0,
+                "no answer, no connection to any server",
                 format!("{:?}, {reached} connections to servers", outcome.answer),
             )),
         }
@@ -107,11 +109,13 @@ impl<'a> Observer<'a> {
             Check::new(
                 "nothing but TLS went to a port 15008",
                 broken.is_empty(),
+                "no other",
                 format!("{broken:?}"),
             ),
             Check::new(
                 "the captures are complete",
                 lost == 0,
+                "0 packets lost",
                 format!("{lost} packets lost"),
             ),
         ]
@@ -132,57 +136,18 @@ impl<'a> Observer<'a> {
     }
 
     fn check_next_hop(&self, flow: &Flow, verdict: &admin::Flow) -> Check {
-        let saw = verdict.next_hop.clone().unwrap_or_default();
-        let is_right = match flow.way {
+        let saw = match (&verdict.next_hop, verdict.hbone) {
+            (Some(next_hop), true) => format!("HBONE to {next_hop}"),
+            (Some(_), false) | (None, _) => "no HBONE".to_owned(),
+        };
+        let expected = match flow.way {
             Way::Hbone(pod) | Way::Waypoint(pod) => {
                 let address = self.stage.bed.address(pod, flow.to.is_ipv6());
-                verdict.hbone && saw == SocketAddr::new(address, 15008).to_string()
+                format!("HBONE to {}", SocketAddr::new(address, 15008))
             }
-            Way::Plaintext | Way::Held => !verdict.hbone,
+            Way::Plaintext | Way::Held => "no HBONE".to_owned(),
         };
-        Check::new("next hop", is_right, saw)
-    }
-
-    /// In words, and whether it is what must be.
-    fn judge_wire(&self, flow: &Flow, crossing: &Crossing) -> (String, bool) {
-        let mut words = Vec::new();
-        if !crossing.plaintext.is_empty() {
-            words.push("plaintext");
-        }
-        words.extend(crossing.hbone.iter().map(|_| "HBONE"));
-        if words.is_empty() {
-            words.push("nothing");
-        }
-        let is_right = match flow.way {
-            Way::Plaintext => !crossing.plaintext.is_empty() && crossing.hbone.is_empty(),
-            Way::Held => *crossing == Crossing::default(),
-            Way::Hbone(pod) => self.carried_by(flow, crossing, &["client", pod]),
-            Way::Waypoint(pod) => match flow.end {
-                End::Server { name, .. } => self.carried_by(flow, crossing, &["client", pod, name]),
-                End::Nobody => false,
-            },
-        };
-        (words.join(", "), is_right)
-    }
-
-    /// From pod to pod over HBONE, and by nothing else.
-    fn carried_by(&self, flow: &Flow, crossing: &Crossing, pods: &[&str]) -> bool {
-        let addresses = |pod: &str| self.stage.bed.pod(pod).addresses.both();
-        let legs: Vec<[&str; 2]> = pods.array_windows().copied().collect();
-        let has = |[from, to]: &[&str; 2]| {
-            crossing.hbone.iter().any(|(source, destination)| {
-                addresses(from).contains(&source.ip()) && addresses(to).contains(&destination.ip())
-            })
-        };
-        // The first leg is of the flow's own family.
-        let first = crossing
-            .hbone
-            .iter()
-            .any(|(source, _)| source.ip() == self.stage.bed.address("client", flow.to.is_ipv6()));
-        crossing.plaintext.is_empty()
-            && crossing.hbone.len() == legs.len()
-            && legs.iter().all(has)
-            && first
+        Check::same("next hop", expected, saw)
     }
 
     fn check_answer(
@@ -195,18 +160,20 @@ impl<'a> Observer<'a> {
     ) -> Vec<Check> {
         let Some((answer, seen)) = outcome.answer.as_ref().ok().zip(seen) else {
             let saw = format!("{:?}", outcome.answer);
-            return vec![Check::new("answer", false, saw)];
+            return vec![Check::new("answer", false, 200, saw)];
         };
         let bed = &self.stage.bed;
         let client = bed.address("client", flow.to.is_ipv6());
         let mut checks = vec![
-            Check::new("answer", answer.status == 200, answer.status),
-            Check::new("server", seen.server == name, &seen.server),
-            Check::new("path", seen.path == path, &seen.path),
-            Check::new(
+            Check::same("answer", 200, answer.status),
+            Check::same("server", name, &seen.server),
+            Check::same("path", path, &seen.path),
+            Check::same(
                 "getpeername",
-                outcome.peer == Some(flow.to),
-                format!("{:?}", outcome.peer),
+                flow.to,
+                outcome
+                    .peer
+                    .map_or_else(String::new, |peer| peer.to_string()),
             ),
         ];
         // Behind a waypoint, it is the waypoint who speaks to the server.
@@ -215,22 +182,20 @@ impl<'a> Observer<'a> {
             Way::Plaintext | Way::Hbone(_) | Way::Held => None,
         };
         let peer = seen.client.ip().to_canonical();
-        let is_right = match waypoint {
-            Some(pod) => bed.pod(pod).addresses.both().contains(&peer),
-            None => peer == client,
-        };
-        checks.push(Check::new("client address", is_right, peer));
+        checks.push(match waypoint {
+            Some(pod) => {
+                let both = bed.pod(pod).addresses.both();
+                Check::new("peer", both.contains(&peer), format!("{both:?}"), peer)
+            }
+            None => Check::same("peer", client, peer),
+        });
         if waypoint.is_some() && self.stage.waypoints == Waypoints::Envoy {
             let (key, value) = VIA;
             let via = answer.headers.get(key).cloned().unwrap_or_default();
-            checks.push(Check::new("x-via", via == value, via));
+            checks.push(Check::same("x-via", value, via));
             let told = seen.headers.get("x-forwarded-for").cloned();
             let told = told.unwrap_or_default();
-            checks.push(Check::new(
-                "x-forwarded-for",
-                told == client.to_string(),
-                told,
-            ));
+            checks.push(Check::same("x-forwarded-for", client, told));
         }
         checks
     }

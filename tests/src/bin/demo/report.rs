@@ -46,7 +46,7 @@ pub(crate) struct Row {
 pub(crate) struct Check {
     pub(crate) name: &'static str,
     pub(crate) ok: bool,
-    /// What was seen.
+    pub(crate) expected: String,
     pub(crate) saw: String,
 }
 
@@ -69,7 +69,7 @@ impl Row {
         match with {
             Ok(times) => self.microseconds = Some(times),
             Err(error) => {
-                let check = Check::new("more connections", false, format!("{error:#}"));
+                let check = Check::new("more connections", false, "answers", format!("{error:#}"));
                 self.checks.push(check);
                 self.ok = false;
             }
@@ -78,12 +78,24 @@ impl Row {
 }
 
 impl Check {
-    pub(crate) fn new(name: &'static str, ok: bool, saw: impl ToString) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        ok: bool,
+        expected: impl ToString,
+        saw: impl ToString,
+    ) -> Self {
         Self {
             name,
             ok,
+            expected: expected.to_string(),
             saw: saw.to_string(),
         }
+    }
+
+    /// Two things that print differently are different.
+    pub(crate) fn same(name: &'static str, expected: impl ToString, saw: impl ToString) -> Self {
+        let (expected, saw) = (expected.to_string(), saw.to_string());
+        Self::new(name, expected == saw, expected, saw)
     }
 }
 

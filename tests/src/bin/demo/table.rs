@@ -22,7 +22,7 @@ wire        what carried the request on the nodes' veths and uplinks; with a way
 server saw  the client's address; * as the waypoint tells in x-forwarded-for, w the waypoint's own
 connect     median of new connections in microseconds, with waysteer / without; a steered connection
             is accepted by the tunnel in the pod itself, so `request` says what the way costs
-request     the same, from connect() to the answer
+request     the same from connect() to the answer; the agents are debug builds here
 e           without waysteer nothing answers for a service: compared with its endpoint's own address
 ";
 
@@ -48,20 +48,15 @@ pub(crate) fn render(report: &Report, colours: bool) -> String {
     for check in report.checks.iter().filter(|check| !check.ok) {
         complain(&mut text, check);
     }
-    let failed = report.flows.iter().filter(|row| !row.ok).count()
-        + report.checks.iter().filter(|check| !check.ok).count();
-    let checks = report.checks.len()
-        + report
-            .flows
-            .iter()
-            .map(|row| row.checks.len())
-            .sum::<usize>();
-    let flows = report.flows.len();
-    let last = if report.ok {
-        format!("{flows} flows, {checks} checks: all ok")
-    } else {
-        format!("{flows} flows, {checks} checks: {failed} NOT ok")
-    };
+    let of_flows = report.flows.iter().flat_map(|row| &row.checks);
+    let checks: Vec<&Check> = report.checks.iter().chain(of_flows).collect();
+    let failed = checks.iter().filter(|check| !check.ok).count();
+    let last = format!("{} flows, {} checks: ", report.flows.len(), checks.len())
+        + &if report.ok {
+            "all ok".to_owned()
+        } else {
+            format!("{failed} NOT ok")
+        };
     let _ = writeln!(text, "{}", coloured(&last, colours.then_some(report.ok)));
     text
 }
@@ -120,7 +115,11 @@ fn line(text: &mut String, cells: &[String; 10], widths: &[usize], ok: Option<bo
 }
 
 fn complain(text: &mut String, check: &Check) {
-    let _ = writeln!(text, "    NOT ok, {}: {}", check.name, check.saw);
+    let _ = writeln!(
+        text,
+        "    {}: expected {}, saw {}",
+        check.name, check.expected, check.saw
+    );
 }
 
 fn coloured(text: &str, ok: Option<bool>) -> String {

@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 use serde::Serialize;
+use waysteer_tests::bed::Bed;
 use waysteer_tests::capture::{Capture, FlowId};
 use waysteer_tests::topology::{Node, Topology};
+
+use crate::flow::{End, Flow, Way};
 
 const HBONE_PORT: u16 = 15008;
 
@@ -88,6 +91,45 @@ impl Wires {
             .iter()
             .map(|(_, capture)| capture.lost())
             .sum()
+    }
+}
+
+impl Crossing {
+    pub(crate) fn in_words(&self) -> String {
+        let plaintext = (!self.plaintext.is_empty()).then_some("plaintext");
+        let mut words: Vec<&str> = plaintext.into_iter().collect();
+        words.extend(self.hbone.iter().map(|_| "HBONE"));
+        if words.is_empty() {
+            words.push("nothing");
+        }
+        words.join(", ")
+    }
+
+    /// Whether a flow's request crossed as it must.
+    pub(crate) fn is_right(&self, bed: &Bed, flow: &Flow) -> bool {
+        match (&flow.way, &flow.end) {
+            (Way::Plaintext, _) => !self.plaintext.is_empty() && self.hbone.is_empty(),
+            (Way::Held, _) => *self == Self::default(),
+            (Way::Hbone(pod), _) => self.went(bed, flow, &["client", pod]),
+            (Way::Waypoint(pod), End::Server { name, .. }) => {
+                self.went(bed, flow, &["client", pod, name])
+            }
+            (Way::Waypoint(_), End::Nobody) => false,
+        }
+    }
+
+    /// From pod to pod over HBONE, and by nothing else.
+    fn went(&self, bed: &Bed, flow: &Flow, pods: &[&str]) -> bool {
+        let has = |pod: &str, end: SocketAddr| bed.pod(pod).addresses.both().contains(&end.ip());
+        let client = bed.address("client", flow.to.is_ipv6());
+        // The first leg is of the flow's own family; a waypoint may change it.
+        self.plaintext.is_empty()
+            && self.hbone.len() == pods.len() - 1
+            && self.hbone.iter().any(|(from, _)| from.ip() == client)
+            && pods.array_windows().all(|[one, next]| {
+                let mut legs = self.hbone.iter();
+                legs.any(|(from, to)| has(one, *from) && has(next, *to))
+            })
     }
 }
 
