@@ -8,8 +8,8 @@
 //!                        └─► process ─► envoy  what is started in there
 //! ```
 //!
-//! Nothing here knows of BPF. Everything undoes itself when dropped, on a panic too; what a killed
-//! run has left, [`netns::sweep`] removes.
+//! Nothing here knows waysteer's programs; [`foreign`] are others beside them. Everything undoes
+//! itself when dropped, on a panic too; what a killed run has left, [`netns::sweep`] removes.
 
 pub mod admin;
 pub mod bed;
@@ -18,6 +18,7 @@ pub mod capture;
 pub mod cases;
 pub mod dial;
 pub mod envoy;
+pub mod foreign;
 pub mod forward;
 pub mod http;
 pub mod interrupt;

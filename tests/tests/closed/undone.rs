@@ -1,0 +1,242 @@
+//! A pod that is let go, and an agent that ends: as if they had never been.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use waysteer_tests::bed::{Bed, Options};
+use waysteer_tests::dial::Dial;
+use waysteer_tests::foreign::{Direction, Foreign};
+use waysteer_tests::http;
+use waysteer_tests::netns::NetNs;
+use waysteer_tests::peers::{Server, Service};
+use waysteer_tests::wait::wait_until;
+
+const PORT: u16 = 8080;
+
+fn output(mut command: Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{command:?}: {output:?}");
+    // In an order of its own.
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    Ok(lines.join("\n"))
+}
+
+/// All that a namespace could keep of us: rules, routes, parameters, links, programs and filters.
+fn state_of(netns: &NetNs) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for line in [
+        "ip -4 -N rule list",
+        "ip -6 -N rule list",
+        "ip -4 -N route list table all",
+        "ip -6 -N route list table all",
+        "ip -o address list",
+        "bpftool net list",
+        "tc filter show dev eth0 ingress",
+        "tc qdisc show",
+        "ss -lntH",
+    ] {
+        let mut words = line.split(' ');
+        let mut command = netns.command(words.next().context("a program")?);
+        command.args(words);
+        // Lifetimes of router entries count down.
+        let text = output(command)?;
+        all.push(format!("{line}\n{text}"));
+    }
+    let mut command = netns.command("sysctl");
+    command.args(["-a", "--pattern", r"^net\.ipv[46]\.(conf|tcp_|fwmark|ip_)"]);
+    all.push(output(command)?);
+    Ok(all)
+}
+
+fn cgroup_root() -> Result<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let root = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let path = fields.next()?;
+        (fields.next()? == "cgroup2").then(|| PathBuf::from(path))
+    });
+    root.context("a cgroup v2 hierarchy")
+}
+
+/// The tcx and cgroup links of a process, as its descriptors tell.
+fn bpf_links(process: u32) -> Result<Vec<String>> {
+    let mut links = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{process}/fdinfo"))? {
+        let text = std::fs::read_to_string(entry?.path()).unwrap_or_default();
+        if text.contains("link_type") {
+            let id = text.lines().find_map(|line| line.strip_prefix("link_id:"));
+            links.push(id.context("a link's id")?.trim().to_owned());
+        }
+    }
+    Ok(links)
+}
+
+fn existing_links() -> Result<Vec<String>> {
+    let mut command = Command::new("bpftool");
+    command.args(["link", "list", "--json"]);
+    let links: serde_json::Value = serde_json::from_str(&output(command)?)?;
+    let links = links.as_array().context("a list of links")?;
+    Ok(links.iter().map(|link| link["id"].to_string()).collect())
+}
+
+/// A request of the client's, plain where nothing captures it.
+fn ask(bed: &Bed, to: SocketAddr) -> Result<()> {
+    let connection = Dial::new().connect(&bed.pod("client").netns, to)?;
+    let seen = http::get(&connection.stream, "any", "/")?.seen()?;
+    ensure!(seen.client.ip() == connection.local.ip(), "{seen:?}");
+    Ok(())
+}
+
+struct Foreigners {
+    all: Vec<(&'static str, Foreign)>,
+}
+
+impl Foreigners {
+    fn new(netns: &NetNs) -> Result<Self> {
+        Ok(Self {
+            all: vec![
+                ("connect", Foreign::on_connect(&cgroup_root()?)?),
+                (
+                    "eth0 in",
+                    Foreign::on_device(netns, "eth0", Direction::Ingress)?,
+                ),
+                (
+                    "eth0 out",
+                    Foreign::on_device(netns, "eth0", Direction::Egress)?,
+                ),
+                (
+                    "lo in",
+                    Foreign::on_device(netns, "lo", Direction::Ingress)?,
+                ),
+            ],
+        })
+    }
+
+    /// Each sees what `work` causes.
+    fn see(&self, when: &str, mut work: impl FnMut() -> Result<()>) -> Result<()> {
+        let before: Vec<u64> = self.counts()?;
+        work().with_context(|| when.to_owned())?;
+        let after = self.counts()?;
+        for (((name, _), before), after) in self.all.iter().zip(before).zip(after) {
+            ensure!(after > before, "{when}: the program on {name} saw nothing");
+        }
+        Ok(())
+    }
+
+    fn counts(&self) -> Result<Vec<u64>> {
+        self.all
+            .iter()
+            .map(|(_, program)| program.count())
+            .collect()
+    }
+}
+
+#[test]
+fn nothing_of_ours_stays_and_nothing_of_others_goes() -> Result<()> {
+    let mut bed = Bed::new(&Options {
+        start_agent: false,
+        ..Options::default()
+    })?;
+    let mut servers = Vec::new();
+    for name in ["client", "server", "far-plain"] {
+        servers.push(Server::start(
+            &bed.pod(name).netns,
+            name,
+            PORT,
+            Service::Http,
+        )?);
+    }
+    let filter = "qdisc add dev eth0 clsact\nfilter add dev eth0 ingress bpf bytecode 1,6_0_0_0,";
+    for line in filter.lines() {
+        let mut command = bed.pod("client").netns.command("tc");
+        command.args(line.split(' ').map(|word| word.replace('_', " ")));
+        output(command)?;
+    }
+    let foreigners = Foreigners::new(&bed.pod("client").netns)?;
+    let to = |name: &str, v6| SocketAddr::new(bed.address(name, v6), PORT);
+    let far: Vec<_> = [false, true].map(|v6| to("far-plain", v6)).into();
+    let own: Vec<_> = [false, true].map(|v6| to("client", v6)).into();
+    let server: Vec<_> = [false, true].map(|v6| to("server", v6)).into();
+    let ask_all = |bed: &Bed| {
+        for to in far.iter().chain(&own).chain(&server) {
+            ask(bed, *to).with_context(|| format!("to {to}"))?;
+        }
+        Ok(())
+    };
+    foreigners.see("before", || ask_all(&bed))?;
+    let names = ["client", "server", "other"];
+    let states = |bed: &Bed| -> Result<Vec<Vec<String>>> {
+        let states = names.iter().map(|name| state_of(&bed.pod(name).netns));
+        states.collect()
+    };
+    let before = states(&bed)?;
+
+    bed.start_agent()?;
+    bed.wait_until_ready()?;
+    foreigners.see("captured", || ask_all(&bed))?;
+    ensure!(states(&bed)?[0] != before[0], "nothing was done");
+    // Whoever comes later is let run too.
+    let later = Foreigners::new(&bed.pod("client").netns)?;
+    later.see("later", || ask_all(&bed))?;
+    drop(later);
+
+    bed.write_pods(&["server"])?;
+    wait_until(Duration::from_secs(10), "one pod is left", || {
+        bed.metric("waysteer_pods_enrolled", &[])
+            .is_ok_and(|n| n == 1)
+    })?;
+    for name in ["client", "other"] {
+        let index = names.iter().position(|other| *other == name);
+        let index = index.context("a name")?;
+        let mut last = Vec::new();
+        wait_until(Duration::from_secs(10), name, || {
+            last = state_of(&bed.pod(name).netns).unwrap_or_default();
+            last == before[index]
+        })
+        .with_context(|| difference(&before[index], &last))?;
+    }
+    foreigners.see("let go", || ask_all(&bed))?;
+    bed.write_pods(&names)?;
+    wait_until(Duration::from_secs(10), "all are back", || {
+        bed.metric("waysteer_pods_enrolled", &[])
+            .is_ok_and(|n| n == 3)
+    })?;
+    foreigners.see("captured again", || ask_all(&bed))?;
+
+    let agent = bed.agent.as_ref().context("the agent")?.id();
+    let links = bpf_links(agent)?;
+    // Two connect programs, one for sockets, and three for each pod.
+    ensure!(links.len() == 12, "{links:?}");
+    bed.stop_agent()?;
+    let existing = existing_links()?;
+    for link in links {
+        ensure!(!existing.contains(&link), "link {link} is still there");
+    }
+    let after = states(&bed)?;
+    for (before, after) in before.iter().zip(&after) {
+        ensure!(before == after, "{}", difference(before, after));
+    }
+    foreigners.see("after", || ask_all(&bed))?;
+    Ok(())
+}
+
+fn difference(before: &[String], after: &[String]) -> String {
+    let lines = |all: &[String]| -> Vec<String> {
+        all.iter()
+            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
+    };
+    let (before, after) = (lines(before), lines(after));
+    let gone = before.iter().filter(|line| !after.contains(line));
+    let new = after.iter().filter(|line| !before.contains(line));
+    format!(
+        "gone: {:#?}\nnew: {:#?}",
+        gone.collect::<Vec<_>>(),
+        new.collect::<Vec<_>>()
+    )
+}
