@@ -46,6 +46,8 @@ pub struct Traffic {
     pub bytes: u64,
     /// Segments with SYN and without ACK.
     pub syns: u64,
+    /// TCP's sequence number of the first packet.
+    pub first_sequence: Option<u32>,
     /// The first payload bytes, in the order in which they passed.
     pub payload: Vec<u8>,
 }
@@ -215,6 +217,9 @@ impl State {
             destination: segment.destination,
         };
         let traffic = self.flows.entry(id).or_default();
+        if traffic.packets == 0 {
+            traffic.first_sequence = segment.sequence;
+        }
         traffic.packets += 1;
         traffic.bytes += segment.payload.len() as u64;
         traffic.syns += u64::from(segment.is_first);

@@ -5,13 +5,19 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::capture::Capture;
 use crate::netns::NetNs;
+use crate::wait::wait_for;
 
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
+const PUSH: u8 = 0x08;
 const ACK: u8 = 0x10;
+/// The first sequence number.
+const FIRST: u32 = 0x0102_0304;
 
 /// What came back for a SYN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +41,8 @@ pub fn send_syn(
     netns.run(|| {
         let socket = Socket::new(Domain::for_address(to), Type::RAW, Some(Protocol::TCP))?;
         socket.bind(&SocketAddr::new(from.ip(), 0).into())?;
-        socket.send_to(&syn(from, to), &SocketAddr::new(to.ip(), 0).into())?;
+        let syn = segment(from, to, SYN, [FIRST, 0], &[]);
+        socket.send_to(&syn, &SocketAddr::new(to.ip(), 0).into())?;
         wait_for_answer(&socket, from, to, Instant::now() + within)
     })
 }
@@ -86,17 +93,65 @@ fn flags_between(bytes: &[u8], from: SocketAddr, to: SocketAddr) -> Option<u8> {
     (tcp.get(..4)? == ports.as_flattened()).then(|| tcp.get(13).copied())?
 }
 
-/// A SYN without options.
-fn syn(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-    let mut segment = Vec::with_capacity(20);
+/// A segment without options; `numbers` are of sequence and acknowledgement.
+fn segment(
+    from: SocketAddr,
+    to: SocketAddr,
+    flags: u8,
+    numbers: [u32; 2],
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut segment = Vec::with_capacity(20 + payload.len());
     segment.extend(from.port().to_be_bytes());
     segment.extend(to.port().to_be_bytes());
-    segment.extend(0x0102_0304_u32.to_be_bytes());
-    segment.extend(0_u32.to_be_bytes());
-    segment.extend([5 << 4, SYN, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend(numbers.map(u32::to_be_bytes).as_flattened());
+    segment.extend([5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend(payload);
     let sum = checksum(from.ip(), to.ip(), &segment).to_be_bytes();
     segment.splice(16..18, sum);
     segment
+}
+
+/// A whole conversation by hand: handshake, one request, and what is answered until `until` is in
+/// it. The kernel must not see the answers, or it resets a connection that it does not know;
+/// [`crate::foreign::Foreign::dropping`] hides them, and a packet socket on `device` still sees
+/// them.
+pub fn converse(
+    netns: &NetNs,
+    device: &str,
+    [from, to]: [SocketAddr; 2],
+    request: &[u8],
+    until: &[u8],
+    within: Duration,
+) -> Result<Vec<u8>> {
+    let capture = Capture::start(netns, &[device])?;
+    let socket = netns.run(|| -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(to), Type::RAW, Some(Protocol::TCP))?;
+        socket.bind(&SocketAddr::new(from.ip(), 0).into())?;
+        Ok(socket)
+    })?;
+    let send = |flags, numbers, payload: &[u8]| {
+        let segment = segment(from, to, flags, numbers, payload);
+        socket.send_to(&segment, &SocketAddr::new(to.ip(), 0).into())
+    };
+    let answers = || {
+        let mut flows = capture
+            .flows(|id, _| id.source == to && id.destination == from && id.interface == device);
+        flows.pop().map(|(_, traffic)| traffic)
+    };
+    send(SYN, [FIRST, 0], &[])?;
+    let theirs = wait_for(within, "SYN and ACK", || answers()?.first_sequence)?;
+    let next = [FIRST.wrapping_add(1), theirs.wrapping_add(1)];
+    send(ACK, next, &[])?;
+    send(ACK | PUSH, next, request)?;
+    let payload = wait_for(within, "the answer", || {
+        let traffic = answers()?;
+        traffic.contains(until).then_some(traffic.payload)
+    })?;
+    let sent = u32::try_from(request.len())?;
+    let end = [next[0].wrapping_add(sent), next[1]];
+    send(RST | ACK, end, &[])?;
+    Ok(payload)
 }
 
 /// The Internet checksum over the pseudo header and the segment.
@@ -137,7 +192,14 @@ mod tests {
         ] {
             let (from, to): (SocketAddr, SocketAddr) =
                 (from.parse().expect("valid"), to.parse().expect("valid"));
-            assert_eq!(checksum(from.ip(), to.ip(), &syn(from, to)), 0);
+            assert_eq!(
+                checksum(
+                    from.ip(),
+                    to.ip(),
+                    &segment(from, to, SYN, [FIRST, 0], b"odd")
+                ),
+                0
+            );
         }
     }
 }

@@ -3,4 +3,5 @@
 mod closed;
 mod envoy;
 mod redirect;
+mod senders;
 mod testbed;

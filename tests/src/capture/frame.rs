@@ -22,6 +22,8 @@ pub(super) struct Segment<'a> {
     pub(super) payload: &'a [u8],
     /// SYN without ACK.
     pub(super) is_first: bool,
+    /// TCP's sequence number.
+    pub(super) sequence: Option<u32>,
 }
 
 /// Reads a frame; other protocols and later fragments, which have no ports, are nothing.
@@ -85,6 +87,10 @@ fn parse_transport(protocol: u8, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Opti
         destination: SocketAddr::new(to, u16_at(bytes, 2)?),
         payload: bytes.get(header..)?,
         is_first,
+        sequence: match protocol {
+            Protocol::Tcp => array_at(bytes, 4).map(u32::from_be_bytes),
+            Protocol::Udp => None,
+        },
     })
 }
 
