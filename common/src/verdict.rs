@@ -39,7 +39,7 @@ macro_rules! numbered {
 }
 
 numbered! {
-    /// The class of a flow, DESIGN section 1.
+    /// The class of a flow.
     pub enum Class {
         ToServerWaypoint = 0 => "ToServerWaypoint",
         Direct = 1 => "Direct",

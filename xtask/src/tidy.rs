@@ -1,7 +1,6 @@
 //! `cargo xtask tidy`: house rules that no compiler knows.
 //!
-//! A check is a function from the tree to findings; a new one (such as "docs/maps.md is current")
-//! is a line in `CHECKS`.
+//! A check is a function from the tree to findings; a new one is a line in `CHECKS`.
 
 mod documents;
 mod layers;

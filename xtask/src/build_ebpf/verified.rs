@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfLoader};
 
-/// DESIGN section 10. Above it a program is not refused, but someone should know.
+/// What a program should stay under. Above it a program is not refused, but someone should know.
 const BUDGET: u32 = 10_000;
 
 /// Loads every program and prints how many instructions the verifier walked.
