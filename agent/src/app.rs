@@ -19,7 +19,7 @@ use crate::kernel::cgroup::{self, CgroupError};
 use crate::kernel::load::{LoadError, LoadOptions, Programs};
 use crate::kernel::netns;
 use crate::kernel::object::{Object, ObjectError};
-use crate::kernel::observe::{EventError, EventStream, FlowVerdicts};
+use crate::kernel::observe::{EventStream, FlowVerdicts};
 use crate::reconcile::{ReconcileError, Reconciler, chain};
 use crate::source::file::{FileSource, FileSourceError};
 use crate::state::State;
@@ -47,8 +47,8 @@ pub enum AppError {
     Reconcile(#[from] ReconcileError),
     #[error(transparent)]
     Source(#[from] FileSourceError),
-    #[error("cannot read the kernel's events")]
-    Events(#[source] std::io::Error),
+    #[error("cannot read the kernel programs' log")]
+    KernelLog(#[source] std::io::Error),
     #[error("cannot wait for signals")]
     Signals(#[source] std::io::Error),
     #[error("a task of the agent panicked")]
@@ -81,8 +81,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
 
     let kernel_log = loaded.log;
     let log_stop = stop.clone();
-    tasks.spawn(async move { kernel_log.run(log_stop).await.map_err(AppError::Events) });
-    let events = loaded.events.into_stream().map_err(AppError::Events)?;
+    tasks.spawn(async move { kernel_log.run(log_stop).await.map_err(AppError::KernelLog) });
+    let events = loaded.events.into_stream();
     tasks.spawn(observe(events, views.clone(), state.clone(), stop.clone()));
     let sources = Arc::new(Sources {
         config: config.clone(),
@@ -229,7 +229,6 @@ async fn observe(
                 );
                 state.add_flow(flow);
             }
-            Err(EventError::Wait(error)) => return Err(AppError::Events(error)),
             Err(error) => {
                 state.add_lost_event();
                 tracing::warn!(

@@ -123,7 +123,7 @@ fn only_event(loaded: Loaded) -> VerdictReport {
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(async {
-        let mut events = loaded.events.into_stream().expect("the stream");
+        let mut events = loaded.events.into_stream();
         let event = tokio::time::timeout(LATE, events.next())
             .await
             .expect("an event in time");

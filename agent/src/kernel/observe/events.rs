@@ -1,12 +1,11 @@
 //! The stream of verdicts.
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use aya::maps::{Map, MapData, RingBuf};
 use thiserror::Error;
-use tokio::io::unix::AsyncFd;
 use waysteer_common::abi::event::VerdictEvent;
 use waysteer_common::verdict::{Hook, Verdict};
 use zerocopy::FromBytes;
@@ -34,8 +33,6 @@ pub enum EventError {
     Length { length: usize },
     #[error("an event with hook {hook}, class {class} and reason {reason}, not all of which exist")]
     Unknown { hook: u8, class: u8, reason: u8 },
-    #[error("cannot wait for events")]
-    Wait(#[from] io::Error),
 }
 
 /// The ring buffer that nobody reads yet.
@@ -45,7 +42,7 @@ pub struct Events {
 
 /// The ring buffer's one reader. Events that come while it is full are counted as lost.
 pub struct EventStream {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: RingBuf<MapData>,
 }
 
 impl Events {
@@ -60,25 +57,24 @@ impl Events {
         Ok(Self { ring })
     }
 
-    /// Must be called in a tokio runtime.
-    pub fn into_stream(self) -> io::Result<EventStream> {
-        // SAFETY: the ring owns its map's file descriptor until it is dropped, and always names it.
-        let ring = unsafe { AsyncFd::register(self.ring) }.map_err(io::Error::from)?;
-        Ok(EventStream { ring })
+    pub fn into_stream(self) -> EventStream {
+        EventStream { ring: self.ring }
     }
 }
 
 impl EventStream {
-    /// The next event; waits for one. Safe to cancel. After an error other than
-    /// [`EventError::Wait`] the stream goes on with the event after it.
+    /// How often the ring is looked at. The kernel wakes nobody for an event: that would cost the
+    /// application that connects more than the verdict itself.
+    const PERIOD: Duration = Duration::from_millis(20);
+
+    /// The next event; waits for one. Safe to cancel. After an error the stream goes on with the
+    /// event after it.
     pub async fn next(&mut self) -> Result<VerdictReport, EventError> {
         loop {
-            if let Some(item) = self.ring.get_mut().next() {
+            if let Some(item) = self.ring.next() {
                 return decode(&item);
             }
-            // Cleared before the ring is looked at again, so that nothing that comes between the
-            // two is slept over.
-            self.ring.readable_mut().await?.clear_ready();
+            tokio::time::sleep(Self::PERIOD).await;
         }
     }
 }
