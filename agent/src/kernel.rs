@@ -5,6 +5,7 @@
 //! what the kernel decided. Nothing here decides anything about the mesh.
 
 pub mod attach;
+mod btf;
 pub mod cgroup;
 pub mod explain;
 pub mod features;

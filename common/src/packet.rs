@@ -33,6 +33,8 @@ const MAX_VLAN_TAGS: usize = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Segment {
     pub tuple: TupleKey,
+    /// Of the TCP header, from the network header.
+    pub offset: u32,
     pub flags: u8,
 }
 
@@ -194,6 +196,7 @@ fn parse_tcp<P: Packet>(packet: &P, offset: u32, kind: Parsed, segment: &mut Seg
     segment.tuple.source_port = U16::from_bytes([a, b]);
     segment.tuple.destination_port = U16::from_bytes([c, d]);
     segment.tuple.padding = [0; 4];
+    segment.offset = offset;
     segment.flags = flags;
     kind
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{
     __sk_buff, bpf_hdr_start_off::BPF_HDR_START_NET, bpf_sock, bpf_sock_addr, bpf_sock_ops,
 };
-use aya_ebpf::helpers::generated::bpf_skb_load_bytes_relative;
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_skb_load_bytes_relative};
 use core::mem::MaybeUninit;
 use waysteer_common::abi::key::TupleKey;
 use waysteer_common::addr::Address;
@@ -46,6 +46,21 @@ impl Skb {
         // SAFETY: the verifier rewrites loads from the context it passed.
         let ethertype = unsafe { (*self.0).protocol };
         packet::parse(self, u16::from_be(ethertype as u16), segment)
+    }
+
+    /// Reads from where stores count from: the link-layer header where the device has one.
+    #[inline(always)]
+    pub(crate) fn load_absolute<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the buffer is `N` bytes long, which is what the helper is told.
+        let result = unsafe {
+            bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32)
+        };
+        if result != 0 {
+            return None;
+        }
+        // SAFETY: the helper has filled all of the buffer.
+        Some(unsafe { bytes.assume_init() })
     }
 
     #[inline(always)]

@@ -10,3 +10,12 @@ static DRY_RUN: Global<u8> = Global::new(0);
 pub(crate) fn dry_run() -> bool {
     DRY_RUN.load() != 0
 }
+
+/// Where a `struct tcp_timewait_sock` of this kernel has `tw_rcv_nxt`; 0 where it is not known.
+#[unsafe(no_mangle)]
+static TIME_WAIT_RCV_NXT: Global<u32> = Global::new(0);
+
+#[inline(always)]
+pub(crate) fn time_wait_rcv_nxt() -> u32 {
+    TIME_WAIT_RCV_NXT.load()
+}

@@ -1,5 +1,7 @@
 //! The only place that marks, assigns and redirects.
 
+mod reuse;
+
 use aya_ebpf::bindings::{
     BPF_F_CURRENT_NETNS, BPF_F_INGRESS, BPF_TCP_LISTEN, BPF_TCP_TIME_WAIT, bpf_sock, bpf_sock_addr,
     bpf_sock_tuple,
@@ -16,6 +18,7 @@ use waysteer_common::verdict::PacketAction;
 
 use crate::load::Skb;
 use crate::report;
+pub(crate) use reuse::end_time_wait;
 
 const SOL_SOCKET: i32 = 1;
 const SO_MARK: i32 = 36;
@@ -36,8 +39,9 @@ pub(crate) enum Action {
 pub(crate) enum Owner {
     /// A connection that exists or is being set up.
     Connection,
-    /// What is left of a closed connection.
-    TimeWait,
+    /// What is left of a closed connection; with the sequence number that it expects next, 0 where
+    /// that is not known.
+    TimeWait(u32),
     /// None, or a listener.
     None,
 }
@@ -111,11 +115,16 @@ pub(crate) fn owner(skb: Skb, tuple: &TupleKey) -> Owner {
     }
     // SAFETY: the verifier has seen the null check.
     let state = unsafe { (*socket).state };
+    let expected = if state == BPF_TCP_TIME_WAIT {
+        reuse::expected_sequence(socket)
+    } else {
+        0
+    };
     // SAFETY: the look-up took the reference that is released here.
     unsafe { bpf_sk_release(socket.cast()) };
     match state {
         BPF_TCP_LISTEN => Owner::None,
-        BPF_TCP_TIME_WAIT => Owner::TimeWait,
+        BPF_TCP_TIME_WAIT => Owner::TimeWait(expected),
         _ => Owner::Connection,
     }
 }
@@ -126,7 +135,7 @@ pub(crate) fn owner(skb: Skb, tuple: &TupleKey) -> Owner {
 pub(crate) fn pass_or_drop_fragment(skb: Skb, tuple: &TupleKey) -> Action {
     match owner(skb, tuple) {
         Owner::Connection => Action::Next,
-        Owner::TimeWait | Owner::None => {
+        Owner::TimeWait(_) | Owner::None => {
             report::action(PacketAction::FragmentDropped);
             Action::Drop
         }
@@ -189,14 +198,21 @@ pub(crate) fn assign_or_hold(
         Assigned::NoListener => report::action(held),
         Assigned::Impostor => report::action(PacketAction::ImpostorListener),
         Assigned::Failed => {
-            report::action(PacketAction::AssignFailed);
-            warn!(
-                &TcContext::new(skb.0),
-                "a packet could not be assigned to port {}", port
-            );
+            assign_failed(skb, port);
         }
     }
     Action::Drop
+}
+
+/// A function of its own: the verifier need not follow the log's formatting for each of the ways
+/// that lead here.
+#[inline(never)]
+fn assign_failed(skb: Skb, port: u16) {
+    report::action(PacketAction::AssignFailed);
+    warn!(
+        &TcContext::new(skb.0),
+        "a packet could not be assigned to port {}", port
+    );
 }
 
 /// A socket's own mark, at a hook that sees the socket.

@@ -3,5 +3,6 @@
 mod closed;
 mod envoy;
 mod redirect;
+mod reuse;
 mod senders;
 mod testbed;

@@ -8,6 +8,7 @@ use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use thiserror::Error;
 
+use super::btf;
 use super::explain::Explainer;
 use super::log::{self, KernelLog, LogError};
 use super::maps::{Maps, OpenError};
@@ -126,6 +127,8 @@ fn open(object: &Object, options: &LoadOptions) -> Result<Ebpf, LoadError> {
     loader.override_global("DRY_RUN", &dry_run, true);
     let log_level = log::LEVEL as u8;
     loader.override_global(log::LEVEL_GLOBAL, &log_level, true);
+    let rcv_nxt = time_wait_rcv_nxt();
+    loader.override_global("TIME_WAIT_RCV_NXT", &rcv_nxt, true);
     for (map, capacity) in &options.capacities {
         loader.map_max_entries(map, *capacity);
     }
@@ -135,6 +138,19 @@ fn open(object: &Object, options: &LoadOptions) -> Result<Ebpf, LoadError> {
             hint: io_error(&source).map(hint).unwrap_or_default(),
             source: Box::new(source),
         })
+}
+
+/// Where `struct tcp_timewait_sock` has the next sequence number: that structure begins with the
+/// part that all sockets have. 0 where it is not known; then the peer has to send its SYN again.
+fn time_wait_rcv_nxt() -> u32 {
+    btf::field_offset("sock_common", "skc_tw_rcv_nxt").unwrap_or_else(|error| {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(
+            error,
+            "source ports that are used again at once need a second SYN"
+        );
+        0
+    })
 }
 
 fn try_one(ebpf: &mut Ebpf, program: &'static str) -> Result<Option<u32>, LoadError> {

@@ -61,8 +61,10 @@ fn steered(skb: Skb, segment: &Segment) -> Action {
     steer::accept_packet_type(skb);
     match steer::owner(skb, &segment.tuple) {
         Owner::Connection => return Action::Next,
-        Owner::TimeWait if !segment.is_syn() => return Action::Next,
-        Owner::TimeWait => report::action(PacketAction::PortReused),
+        Owner::TimeWait(_) if !segment.is_syn() => return Action::Next,
+        Owner::TimeWait(expected) => {
+            return steer::end_time_wait(skb, segment.offset, segment.flags, expected);
+        }
         Owner::None => {}
     }
     // Not only SYNs: under SYN cookies there is no socket until the third packet of the handshake.

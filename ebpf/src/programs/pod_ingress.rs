@@ -49,9 +49,11 @@ fn ingress(skb: Skb) -> Action {
     }
     match steer::owner(skb, &segment.tuple) {
         Owner::Connection => return Action::Next,
-        Owner::TimeWait if !segment.is_syn() => return Action::Next,
-        Owner::TimeWait if is_exempt(&segment.tuple) => return Action::Next,
-        Owner::TimeWait => report::action(PacketAction::PortReused),
+        Owner::TimeWait(_) if !segment.is_syn() => return Action::Next,
+        Owner::TimeWait(_) if is_exempt(&segment.tuple) => return Action::Next,
+        Owner::TimeWait(expected) => {
+            return steer::end_time_wait(skb, segment.offset, segment.flags, expected);
+        }
         Owner::None if is_exempt(&segment.tuple) => {
             report::action(PacketAction::ExemptPassed);
             return Action::Next;
