@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use waysteer_common::abi::key::{FlowKey, TupleKey};
@@ -45,14 +46,25 @@ enum OutboundError {
 
 pub(super) async fn serve(context: Context, mut stream: TcpStream) {
     let stats = &context.shared.stats;
+    // The application sees a reset, not a clean end, whatever ends this task before there is
+    // another side: after a clean end it could write on, in plaintext once the pod is let go.
+    stream.abort();
     match upstream(&context, &stream).await {
-        Ok(Upstream::Hbone(tunnel)) => {
-            stats.outbound_hbone.increment();
-            count(&context, copy::copy(stream, tunnel).await);
-        }
-        Ok(Upstream::Plain(upstream)) => {
-            stats.outbound_plain.increment();
-            count(&context, copy::copy(stream, upstream).await);
+        Ok(upstream) => {
+            if let Err(error) = SockRef::from(&stream).set_linger(None) {
+                tracing::debug!(%error, "a connection will end with a reset");
+            }
+            let copied = match upstream {
+                Upstream::Hbone(tunnel) => {
+                    stats.outbound_hbone.increment();
+                    copy::copy(stream, tunnel).await
+                }
+                Upstream::Plain(upstream) => {
+                    stats.outbound_plain.increment();
+                    copy::copy(stream, upstream).await
+                }
+            };
+            count(&context, copied);
         }
         Err(error) => {
             match error {
@@ -63,8 +75,6 @@ pub(super) async fn serve(context: Context, mut stream: TcpStream) {
             }
             let error: &dyn std::error::Error = &error;
             tracing::debug!(error, netns = context.netns, "outbound connection refused");
-            // The application sees a reset, not a clean end.
-            stream.abort();
         }
     }
 }
