@@ -15,6 +15,7 @@ use waysteer_tests::netns::NetNs;
 use waysteer_tests::peers::{Server, Service};
 use waysteer_tests::pki::{Pki, identity};
 use waysteer_tests::process::{Process, Scratch, binary};
+use waysteer_tests::skip;
 use waysteer_tests::topology::{Node, Topology, service_addresses};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -113,6 +114,9 @@ impl Bed {
 
 #[test]
 fn a_request_goes_through_it_and_nothing_is_in_the_clear() -> Result<()> {
+    if skip::without("Envoy", envoy::find().is_some())? {
+        return Ok(());
+    }
     let bed = Bed::new("server")?;
     for vip in service_addresses(1).both() {
         let forward = bed.forward(SocketAddr::new(vip, 80))?;
@@ -140,6 +144,9 @@ fn a_request_goes_through_it_and_nothing_is_in_the_clear() -> Result<()> {
 
 #[test]
 fn a_server_may_speak_first_through_it() -> Result<()> {
+    if skip::without("Envoy", envoy::find().is_some())? {
+        return Ok(());
+    }
     let bed = Bed::new("server")?;
     for vip in service_addresses(1).both() {
         let forward = bed.forward(SocketAddr::new(vip, 25))?;
@@ -158,6 +165,9 @@ fn a_server_may_speak_first_through_it() -> Result<()> {
 
 #[test]
 fn it_refuses_what_it_does_not_serve() -> Result<()> {
+    if skip::without("Envoy", envoy::find().is_some())? {
+        return Ok(());
+    }
     let mut bed = Bed::new("server")?;
     let forward = bed.forward(SocketAddr::new(service_addresses(2).v4.into(), 80))?;
     let connection = bed.connect(&forward)?;
@@ -173,6 +183,9 @@ fn it_refuses_what_it_does_not_serve() -> Result<()> {
 
 #[test]
 fn it_talks_to_nobody_but_the_endpoint() -> Result<()> {
+    if skip::without("Envoy", envoy::find().is_some())? {
+        return Ok(());
+    }
     let bed = Bed::new("somebody-else")?;
     let forward = bed.forward(SocketAddr::new(service_addresses(1).v4.into(), 80))?;
     let connection = bed.connect(&forward)?;
