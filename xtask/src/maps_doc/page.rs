@@ -170,7 +170,7 @@ fn constants(page: &mut String, abi: &Abi) -> Result<()> {
     Ok(())
 }
 
-/// Doc comments without rustdoc's links: [`crate::verdict::Class`] is `Class`.
+/// Doc comments without rustdoc's links: a path in brackets becomes the name at its end.
 fn plain(docs: &str) -> String {
     let mut text = String::new();
     let mut rest = docs;
