@@ -112,6 +112,11 @@ impl Programs {
         })
     }
 
+    /// A handle of its own on a packet program, for test runs.
+    pub fn classifier(&self, program: &'static str) -> Result<SchedClassifier, LoadError> {
+        handle(&self.ebpf, program)
+    }
+
     /// Tries each program on its own, for a report that names all that fail.
     pub fn try_each(object: &Object) -> Result<Vec<Trial>, LoadError> {
         let mut ebpf = open(object, &LoadOptions::default())?;

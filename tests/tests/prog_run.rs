@@ -1,0 +1,9 @@
+//! The programs run by `BPF_PROG_TEST_RUN`: nothing is attached, nobody sends anything.
+
+mod agreement;
+mod egress;
+mod frame;
+mod ingress;
+mod many;
+mod random;
+mod runner;

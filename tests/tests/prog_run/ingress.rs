@@ -1,0 +1,139 @@
+//! `lo_ingress` and `pod_ingress` on packets of every shape.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use socket2::{Domain, Socket, Type};
+use waysteer_common::abi::names::{
+    HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, RETURN_MARK, STEER_MARK, TUNNEL_MARK,
+};
+use waysteer_common::verdict::PacketAction;
+
+use super::frame::{ACK, Kind, SYN, plain, shapes};
+use super::runner::{Code, Runner};
+
+/// Bits above waysteer's twelve, which are somebody else's.
+const FOREIGN: u32 = 0xabcd_e000;
+
+fn addresses(port: u16) -> Result<[(SocketAddr, SocketAddr); 2]> {
+    Ok([
+        (
+            "10.1.0.1:40000".parse()?,
+            format!("10.2.0.1:{port}").parse()?,
+        ),
+        (
+            "[fd00:1::1]:40000".parse()?,
+            format!("[fd00:2::1]:{port}").parse()?,
+        ),
+    ])
+}
+
+#[test]
+fn steered_packets_are_held_without_a_tunnel() -> Result<()> {
+    let runner = Runner::new()?;
+    let program = runner.program("lo_ingress")?;
+    for (from, to) in addresses(80)? {
+        // Not only SYNs: under SYN cookies an ACK may be the first that matters.
+        for flags in [SYN, ACK] {
+            for shape in shapes(from, to, flags) {
+                let (code, action) = match shape.kind {
+                    Kind::Tcp | Kind::Tagged => (Code::Drop, Some(PacketAction::OutboundHeld)),
+                    Kind::FirstFragment => (Code::Drop, Some(PacketAction::FragmentDropped)),
+                    Kind::Unreadable => (Code::Drop, Some(PacketAction::UnreadableDropped)),
+                    Kind::LaterFragment | Kind::Other => (Code::Next, None),
+                };
+                for mark in [STEER_MARK, FOREIGN | STEER_MARK] {
+                    program.expect(shape.name, mark, &shape.frame, code, action)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_steered_passes_lo() -> Result<()> {
+    let runner = Runner::new()?;
+    let program = runner.program("lo_ingress")?;
+    for (from, to) in addresses(80)? {
+        for shape in shapes(from, to, SYN) {
+            for mark in [
+                0,
+                1,
+                TUNNEL_MARK,
+                FOREIGN | TUNNEL_MARK,
+                RETURN_MARK,
+                FOREIGN,
+            ] {
+                program.expect(shape.name, mark, &shape.frame, Code::Next, None)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_comes_to_the_pod_is_held_without_a_tunnel() -> Result<()> {
+    let runner = Runner::new()?;
+    let program = runner.program("pod_ingress")?;
+    for (from, to) in addresses(80)? {
+        for flags in [SYN, ACK] {
+            for shape in shapes(from, to, flags) {
+                let (code, action) = match shape.kind {
+                    Kind::Tcp => (Code::Drop, Some(PacketAction::InboundHeld)),
+                    Kind::FirstFragment => (Code::Drop, Some(PacketAction::FragmentDropped)),
+                    Kind::Unreadable => (Code::Drop, Some(PacketAction::UnreadableDropped)),
+                    Kind::Tagged => (Code::Next, Some(PacketAction::VlanPassed)),
+                    Kind::LaterFragment => (Code::Next, Some(PacketAction::FragmentPassed)),
+                    Kind::Other => (Code::Next, None),
+                };
+                program.expect(shape.name, 0, &shape.frame, code, action)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn hbone_comes_to_the_pod_untouched() -> Result<()> {
+    let runner = Runner::new()?;
+    let program = runner.program("pod_ingress")?;
+    for (from, to) in addresses(HBONE_PORT)? {
+        for shape in shapes(from, to, SYN) {
+            if matches!(shape.kind, Kind::Tcp | Kind::FirstFragment) {
+                program.expect(shape.name, 0, &shape.frame, Code::Next, None)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Only a privileged process can mark its listener, so an application's own is told apart.
+#[test]
+fn a_listener_without_the_mark_gets_nothing() -> Result<()> {
+    let runner = Runner::new()?;
+    for (program, port) in [
+        ("lo_ingress", OUTBOUND_PORT),
+        ("pod_ingress", INBOUND_PLAINTEXT_PORT),
+    ] {
+        let program = runner.program(program)?;
+        let listener = runner.netns.run(|| -> Result<Socket> {
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+            socket.set_only_v6(false)?;
+            socket.bind(&format!("[::]:{port}").parse::<SocketAddr>()?.into())?;
+            socket.listen(1)?;
+            Ok(socket)
+        })?;
+        for (from, to) in addresses(80)? {
+            let frame = plain(from, to, SYN);
+            let impostor = Some(PacketAction::ImpostorListener);
+            program.expect("an impostor", STEER_MARK, &frame, Code::Drop, impostor)?;
+            listener.set_mark(TUNNEL_MARK)?;
+            // In a test run a packet is at no device, so it can be assigned to no socket.
+            let failed = Some(PacketAction::AssignFailed);
+            program.expect("the tunnel", STEER_MARK, &frame, Code::Drop, failed)?;
+            listener.set_mark(0)?;
+        }
+    }
+    Ok(())
+}

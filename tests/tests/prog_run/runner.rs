@@ -1,0 +1,99 @@
+//! Packet programs in a namespace of their own, with the table's mesh in their maps.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use waysteer_common::verdict::PacketAction;
+use waysteer_tests::netns::NetNs;
+
+use super::agreement::{Kernel, mesh, node};
+
+/// `struct __sk_buff` as far as the mark, which is the last that is set here.
+const CONTEXT: usize = 12;
+
+/// What a tcx program returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    Next,
+    Drop,
+    Redirect,
+}
+
+pub(super) struct Runner {
+    pub(super) netns: NetNs,
+    kernel: Kernel,
+}
+
+/// One program of it.
+pub(super) struct Program<'a> {
+    runner: &'a Runner,
+    program: SchedClassifier,
+}
+
+impl Runner {
+    pub(super) fn new() -> Result<Self> {
+        let mut kernel = Kernel::load()?;
+        kernel.apply(&mesh()?, &node()?)?;
+        Ok(Self {
+            netns: NetNs::new("prog-run")?,
+            kernel,
+        })
+    }
+
+    pub(super) fn program(&self, name: &'static str) -> Result<Program<'_>> {
+        Ok(Program {
+            runner: self,
+            program: self.kernel.loaded.programs.classifier(name)?,
+        })
+    }
+}
+
+impl Program<'_> {
+    /// Runs it on a packet with a mark: what it returns, and what it counted.
+    pub(super) fn run(&self, mark: u32, frame: &[u8]) -> Result<(Code, Vec<PacketAction>)> {
+        let before = self.counters()?;
+        let mut context = [0; CONTEXT];
+        context[8..].copy_from_slice(&mark.to_ne_bytes());
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.ctx_in = Some(&context);
+        // The namespace is the calling thread's.
+        let ran = self.runner.netns.run(|| self.program.test_run(options));
+        let code = match ran?.return_value as i32 {
+            -1 => Code::Next,
+            2 => Code::Drop,
+            7 => Code::Redirect,
+            code => anyhow::bail!("return code {code}"),
+        };
+        let mut counted = Vec::new();
+        for (action, count) in self.counters()? {
+            let by = count - before.get(&action).copied().unwrap_or_default();
+            ensure!(by <= 1, "{action:?} counted {by} times");
+            counted.extend((by == 1).then_some(action));
+        }
+        Ok((code, counted))
+    }
+
+    /// Runs it and compares.
+    pub(super) fn expect(
+        &self,
+        what: &str,
+        mark: u32,
+        frame: &[u8],
+        code: Code,
+        action: Option<PacketAction>,
+    ) -> Result<()> {
+        let found = self.run(mark, frame).with_context(|| what.to_owned())?;
+        let expected = (code, action.into_iter().collect::<Vec<_>>());
+        ensure!(
+            found == expected,
+            "{what}, mark {mark:#x}: {found:?}, expected {expected:?}"
+        );
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<BTreeMap<PacketAction, u64>> {
+        Ok(self.runner.kernel.loaded.counters.packets()?)
+    }
+}
