@@ -166,7 +166,8 @@ pub(crate) fn assign_to_listener(skb: Skb, v4: bool, port: u16) -> Assigned {
         Assigned::NoListener
     // SAFETY: the verifier has seen the null check.
     } else if unsafe { (*full).mark } & MARK_MASK != TUNNEL_MARK {
-        // Only a privileged process can set the mark, so the pod's own cannot pose as the tunnel.
+        // Setting the mark takes CAP_NET_ADMIN or CAP_NET_RAW, so the pod's own processes cannot
+        // pose as the tunnel unless they were given one of them.
         Assigned::Impostor
     } else {
         // SAFETY: the socket is referenced until the release below.

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use crate::{build_ebpf, command, test, tidy};
 
 #[derive(Debug, Clone, clap::Args)]
+// The flattened arguments are a group of the same name.
+#[group(skip)]
 pub(crate) struct Args {
     #[command(flatten)]
     test: test::Args,
