@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::{build_ebpf, command, test, tidy};
+use crate::{build_ebpf, command, setup, test, tidy};
 
 #[derive(Debug, Clone, clap::Args)]
 // The flattened arguments are a group of the same name.
@@ -18,6 +18,8 @@ type Step<'a> = (&'a str, Box<dyn Fn() -> Result<()> + 'a>);
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let steps: Vec<Step<'_>> = vec![
+        // Before anything is built: on a fresh machine the linker of the kernel programs is missing.
+        ("setup", Box::new(|| setup::run(&setup::Args::with_tests()))),
         ("fmt", cargo(&["fmt", "--all", "--check"])),
         (
             "clippy, host",
