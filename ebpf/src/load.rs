@@ -189,12 +189,12 @@ pub(crate) fn sending_socket(skb: Skb) -> *mut bpf_sock {
     unsafe { socket.sk }
 }
 
-/// The state that a socket is going to, of a state event.
+/// The states that a socket is coming from and going to, of a state event.
 #[inline(always)]
-pub(crate) fn new_state(context: *mut bpf_sock_ops) -> u32 {
+pub(crate) fn states(context: *mut bpf_sock_ops) -> (u32, u32) {
     // SAFETY: the verifier rewrites loads from the context it passed.
     let arguments = unsafe { (*context).__bindgen_anon_1 };
     // SAFETY: all of the union's fields are numbers.
-    let [_, state, ..] = unsafe { arguments.args };
-    state
+    let [last, new, ..] = unsafe { arguments.args };
+    (last, new)
 }

@@ -19,3 +19,12 @@ static TIME_WAIT_RCV_NXT: Global<u32> = Global::new(0);
 pub(crate) fn time_wait_rcv_nxt() -> u32 {
     TIME_WAIT_RCV_NXT.load()
 }
+
+/// Where a socket of this kernel has its `skc_flags`; 0 where it is not known.
+#[unsafe(no_mangle)]
+static SOCKET_FLAGS: Global<u32> = Global::new(0);
+
+#[inline(always)]
+pub(crate) fn socket_flags() -> u32 {
+    SOCKET_FLAGS.load()
+}

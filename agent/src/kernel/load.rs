@@ -132,8 +132,10 @@ fn open(object: &Object, options: &LoadOptions) -> Result<Ebpf, LoadError> {
     loader.override_global("DRY_RUN", &dry_run, true);
     let log_level = log::LEVEL as u8;
     loader.override_global(log::LEVEL_GLOBAL, &log_level, true);
-    let rcv_nxt = time_wait_rcv_nxt();
+    let rcv_nxt = socket_field("skc_tw_rcv_nxt");
     loader.override_global("TIME_WAIT_RCV_NXT", &rcv_nxt, true);
+    let flags = socket_field("skc_flags");
+    loader.override_global("SOCKET_FLAGS", &flags, true);
     for (map, capacity) in &options.capacities {
         loader.map_max_entries(map, *capacity);
     }
@@ -145,15 +147,13 @@ fn open(object: &Object, options: &LoadOptions) -> Result<Ebpf, LoadError> {
         })
 }
 
-/// Where `struct tcp_timewait_sock` has the next sequence number: that structure begins with the
-/// part that all sockets have. 0 where it is not known; then the peer has to send its SYN again.
-fn time_wait_rcv_nxt() -> u32 {
-    btf::field_offset("sock_common", "skc_tw_rcv_nxt").unwrap_or_else(|error| {
+/// Where every socket of this kernel has a field; 0 where that is not known. The programs then do
+/// without: a source port that is used again at once needs a second SYN, and a connection's bytes
+/// may be counted wrong by one.
+fn socket_field(field: &'static str) -> u32 {
+    btf::field_offset("sock_common", field).unwrap_or_else(|error| {
         let error: &dyn std::error::Error = &error;
-        tracing::warn!(
-            error,
-            "source ports that are used again at once need a second SYN"
-        );
+        tracing::warn!(error, "the kernel's sockets cannot be looked into");
         0
     })
 }

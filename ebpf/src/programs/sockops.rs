@@ -1,5 +1,7 @@
 //! `sock_ops`: at `TCP_CONNECT_CB` the whole tuple is known and the SYN not yet sent.
 
+mod bytes;
+
 use aya_ebpf::bindings::{
     BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
     bpf_sock_ops,
@@ -73,16 +75,15 @@ pub(super) fn let_in(tuple: &TupleKey, recorded: PacketAction) {
 
 #[inline(always)]
 fn state_changed(ops: *mut bpf_sock_ops) {
-    if load::new_state(ops) != BPF_TCP_CLOSE {
+    let (last, new) = load::states(ops);
+    if new != BPF_TCP_CLOSE {
         return;
     }
     let Some(value) = socket_value(ops) else {
         return;
     };
-    // SAFETY: the verifier rewrites loads from the context it passed.
-    let sent = unsafe { (*ops).bytes_acked };
-    // SAFETY: as above.
-    let received = unsafe { (*ops).bytes_received };
+    let sent = bytes::sent(ops, last);
+    let received = bytes::received(ops, last);
     let duration = report::now().wrapping_sub(value.decided_at.get());
     update(&value.verdict, |traffic| {
         add(&mut traffic.closed, 1);
