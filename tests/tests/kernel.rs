@@ -6,4 +6,5 @@ mod prog_run;
 mod redirect;
 mod reuse;
 mod senders;
+mod streams;
 mod testbed;
