@@ -10,6 +10,7 @@
 pub mod abi;
 pub mod addr;
 pub mod classify;
+pub mod lookup;
 pub mod packet;
 pub mod verdict;
 
