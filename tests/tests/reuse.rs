@@ -152,6 +152,28 @@ fn from_outside() -> Result<()> {
     Ok(())
 }
 
+/// The tunnel stands in for the client with the client's address and a port of its own. Were it the
+/// client's port, the tunnel's SYN would meet the client's connection.
+#[test]
+fn the_tunnel_does_not_take_the_client_s_port() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    let pod = bed.pod("server");
+    let _server = Server::start(&pod.netns, "server", PORT, SOURCE)?;
+    // All that the kernel would choose from.
+    pod.netns
+        .set_sysctl("net/ipv4/ip_local_port_range", "40001 40001")?;
+    let external = &bed.topology.external;
+    for v6 in [false, true] {
+        let client = Client {
+            netns: &external.netns,
+            from: SocketAddr::new(external.addresses.both()[usize::from(v6)], 40_001),
+            to: SocketAddr::new(bed.address("server", v6), PORT),
+        };
+        at_once(client.repeat(ROUNDS, read_all)?)?;
+    }
+    Ok(())
+}
+
 /// From outside an old sequence number does not end TIME_WAIT; the client's own stack does, and
 /// its second SYN, which follows at once, finds the way free.
 #[test]

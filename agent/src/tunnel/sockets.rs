@@ -18,6 +18,10 @@ use waysteer_common::abi::names::TUNNEL_MARK;
 
 const BACKLOG: i32 = 4096;
 
+/// Below the ports that Linux (from 32768) and others (from 49152) give to clients.
+const STAND_IN_PORTS: std::ops::RangeInclusive<u16> = 10_240..=32_767;
+const TRIES: usize = 16;
+
 type Job = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// The thread that makes sockets. Cheap to clone.
@@ -120,9 +124,24 @@ pub(super) fn dialling(to: SocketAddr, source: Option<IpAddr>) -> io::Result<std
     prepare(&socket)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+        bind_in_place_of(&socket, source)?;
     }
     Ok(socket.into())
+}
+
+/// Binds to a client's address and a port that the client is unlikely to use: in this netns its own
+/// connection has the same addresses, and would get the tunnel's SYN.
+fn bind_in_place_of(socket: &Socket, client: IpAddr) -> io::Result<()> {
+    // One port serves for connections to several destinations.
+    socket.set_reuse_address(true)?;
+    for _ in 0..TRIES {
+        let port = rand::random_range(STAND_IN_PORTS);
+        match socket.bind(&SocketAddr::new(client, port).into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+    socket.bind(&SocketAddr::new(client, 0).into())
 }
 
 /// Connects a socket that was made elsewhere.
