@@ -17,7 +17,7 @@ use waysteer_common::abi::names::{MARK_MASK, STEER_MARK, TUNNEL_MARK};
 use waysteer_common::verdict::PacketAction;
 
 use crate::load::Skb;
-use crate::report;
+use crate::{report, settings};
 pub(crate) use reuse::end_time_wait;
 
 const SOL_SOCKET: i32 = 1;
@@ -83,6 +83,9 @@ fn set_socket_option(context: *mut bpf_sock_addr, option: i32, value: u32) -> bo
 
 #[inline(always)]
 pub(crate) fn set_packet_mark(skb: Skb, mark: u32) {
+    if settings::dry_run() {
+        return;
+    }
     // SAFETY: the verifier allows stores to the mark of the context it passed.
     unsafe { (*skb.0).mark = mark };
 }
@@ -191,6 +194,9 @@ pub(crate) fn assign_or_hold(
     assigned: PacketAction,
     held: PacketAction,
 ) -> Action {
+    if settings::dry_run() {
+        return Action::Next;
+    }
     match assign_to_listener(skb, v4, port) {
         Assigned::Yes => {
             report::action(assigned);

@@ -25,8 +25,12 @@ pub(super) struct Kernel {
 
 impl Kernel {
     pub(super) fn load() -> Result<Self> {
+        Self::load_with(&LoadOptions::default())
+    }
+
+    pub(super) fn load_with(options: &LoadOptions) -> Result<Self> {
         Ok(Self {
-            loaded: Programs::load(&Object::embedded()?, &LoadOptions::default())?,
+            loaded: Programs::load(&Object::embedded()?, options)?,
             tables: Tables::default(),
         })
     }

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use socket2::{Domain, Socket, Type};
+use waysteer::kernel::load::LoadOptions;
 use waysteer_common::abi::names::{
     HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, RETURN_MARK, STEER_MARK, TUNNEL_MARK,
 };
@@ -133,6 +134,26 @@ fn a_listener_without_the_mark_gets_nothing() -> Result<()> {
             let failed = Some(PacketAction::AssignFailed);
             program.expect("the tunnel", STEER_MARK, &frame, Code::Drop, failed)?;
             listener.set_mark(0)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_dry_run_lets_everything_pass() -> Result<()> {
+    let runner = Runner::with(&LoadOptions {
+        dry_run: true,
+        ..LoadOptions::default()
+    })?;
+    for program in ["lo_ingress", "pod_ingress", "pod_egress"] {
+        let program = runner.program(program)?;
+        for (from, to) in addresses(80)? {
+            for shape in shapes(from, to, SYN) {
+                for mark in [0, STEER_MARK, TUNNEL_MARK, RETURN_MARK] {
+                    let (code, _) = program.run(mark, &shape.frame)?;
+                    ensure!(code == Code::Next, "{}, mark {mark:#x}", shape.name);
+                }
+            }
         }
     }
     Ok(())

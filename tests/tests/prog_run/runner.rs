@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use waysteer::kernel::load::LoadOptions;
 use waysteer_common::verdict::PacketAction;
 use waysteer_tests::netns::NetNs;
 
@@ -33,7 +34,11 @@ pub(super) struct Program<'a> {
 
 impl Runner {
     pub(super) fn new() -> Result<Self> {
-        let mut kernel = Kernel::load()?;
+        Self::with(&LoadOptions::default())
+    }
+
+    pub(super) fn with(options: &LoadOptions) -> Result<Self> {
+        let mut kernel = Kernel::load_with(options)?;
         kernel.apply(&mesh()?, &node()?)?;
         Ok(Self {
             netns: NetNs::new("prog-run")?,
