@@ -47,10 +47,43 @@ pub(crate) fn pod(netns: u64) -> Option<&'static PodValue> {
     Some(unsafe { &*value })
 }
 
-/// The classifier, as a function of its own: its stack frame is gone when it returns.
-#[inline(never)]
+/// The classifier. `verdict` must be [`Verdict::NONE`].
+#[inline(always)]
 pub(crate) fn decide(flow: &Flow<'_>, verdict: &mut Verdict) {
-    classify_into(flow, &Maps, verdict);
+    let Flow {
+        pod,
+        netns,
+        destination,
+        port,
+    } = flow;
+    classify_flow(*pod, *netns, destination, u32::from(*port), verdict);
+}
+
+/// A global function, which takes plain memory: the verifier looks at it once in a program, and not
+/// once for each way to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn classify_flow(
+    pod: *const PodValue,
+    netns: u64,
+    destination: *const Address,
+    port: u32,
+    verdict: *mut Verdict,
+) -> u32 {
+    // SAFETY: the verifier has proved of every caller that what is not null is of that size.
+    let (pod, destination) = unsafe { (pod.as_ref(), destination.as_ref()) };
+    // SAFETY: as above.
+    let verdict = unsafe { verdict.as_mut() };
+    if let (Some(pod), Some(&destination), Some(verdict)) = (pod, destination, verdict) {
+        let flow = Flow {
+            pod,
+            netns,
+            destination,
+            port: port as u16,
+        };
+        classify_into(&flow, &Maps, verdict);
+    }
+    0
 }
 
 #[inline(always)]
