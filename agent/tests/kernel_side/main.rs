@@ -5,8 +5,10 @@ mod bed;
 mod capture;
 mod flows;
 mod links;
+mod listeners;
 mod maps;
 mod tables;
+mod watch;
 
 use waysteer::kernel::features;
 use waysteer::kernel::load::{LoadOptions, Loaded, Programs};
