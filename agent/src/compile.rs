@@ -5,11 +5,16 @@
 
 mod changes;
 mod directory;
+mod dirty;
 mod endpoints;
 mod id;
 mod index;
 mod input;
+mod multimap;
+mod output;
+mod place;
 mod pods;
+mod registry;
 mod sampler;
 mod services;
 mod tables;
@@ -25,8 +30,113 @@ pub use tables::{CidrTableKey, TableLookup, Tables};
 use waysteer_common::abi::key::CidrKey;
 use waysteer_common::abi::settings::SettingsValue;
 
-use crate::model::Mesh;
+use crate::model::{Delta, Mesh};
+use dirty::Dirty;
 use index::Index;
+use output::{Output, put};
+
+/// Keeps the tables as the mesh, this node and its enrolled pods want them. A change costs what
+/// hangs on it, whatever the size of the mesh.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    index: Index,
+    output: Output,
+}
+
+impl Compiler {
+    /// Of an empty mesh.
+    pub fn new(node: Node) -> Self {
+        let mut compiler = Self::default();
+        for cidr in &node.mesh_cidrs {
+            let (data, prefix) = tables::prefix_of(cidr);
+            let Output {
+                tables, changes, ..
+            } = &mut compiler.output;
+            let key = CidrTableKey { prefix, data };
+            put(
+                &mut tables.mesh_cidrs,
+                &mut changes.mesh_cidrs,
+                key,
+                Some(1),
+            );
+        }
+        compiler.index.node = node;
+        compiler.update(Dirty::default());
+        compiler
+    }
+
+    /// Applies a batch of changes of the mesh.
+    pub fn apply(&mut self, delta: Delta) {
+        let mut dirty = Dirty::default();
+        self.index.apply(delta, &mut dirty);
+        self.update(dirty);
+    }
+
+    /// Adds or changes an enrolled pod, by its netns cookie.
+    pub fn set_pod(&mut self, pod: EnrolledPod) {
+        let mut dirty = Dirty::default();
+        self.index.set_pod(pod, &mut dirty);
+        self.update(dirty);
+    }
+
+    /// Removes a pod by its netns cookie.
+    pub fn remove_pod(&mut self, netns: u64) {
+        let mut dirty = Dirty::default();
+        self.index.remove_pod(netns, &mut dirty);
+        self.update(dirty);
+    }
+
+    /// What has changed in the tables since the last call.
+    pub fn take_changes(&mut self) -> Changes {
+        self.output.take_changes()
+    }
+
+    /// What the maps should hold.
+    pub fn tables(&self) -> &Tables {
+        &self.output.tables
+    }
+
+    pub fn mesh(&self) -> &Mesh {
+        &self.index.mesh
+    }
+
+    /// What a workload's id stands for.
+    pub fn workload(&self, id: u64) -> Option<Entry> {
+        let workload = self.index.workload_by_id(id)?;
+        Some(directory::of_workload(workload, self.mesh()))
+    }
+
+    /// What a service's id stands for.
+    pub fn service(&self, id: u64) -> Option<Entry> {
+        self.index.service_by_id(id).map(directory::of_service)
+    }
+
+    fn update(&mut self, mut dirty: Dirty) {
+        let Self { index, output } = self;
+        for id in std::mem::take(&mut dirty.waypoints) {
+            for workload in waypoints::compile(index, output, id) {
+                dirty.pods.extend(index.pods_of(workload));
+            }
+        }
+        for name in &dirty.ports {
+            services::compile_ports(index, output, name);
+        }
+        for address in &dirty.vips {
+            services::compile_vip(index, output, *address);
+        }
+        for block in &dirty.blocks {
+            services::compile_block(index, output, block);
+        }
+        for address in &dirty.addresses {
+            workloads::compile(index, output, *address);
+            pods::compile_address(index, output, *address);
+        }
+        for netns in &dirty.pods {
+            pods::compile(index, output, *netns);
+        }
+        output.tables.settings.flags = settings(index, &output.tables).into();
+    }
+}
 
 /// What a mesh compiles to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,34 +145,21 @@ pub struct Compiled {
     pub directory: Directory,
 }
 
-/// Compiles the whole mesh for one node.
+/// Compiles a whole mesh for one node, once.
 pub fn compile(mesh: &Mesh, node: &Node, pods: &[EnrolledPod]) -> Compiled {
-    let index = Index::new(mesh, node, pods);
-    let mut tables = Tables::default();
-    services::compile(&index, &mut tables);
-    workloads::compile(&index, &mut tables);
-    waypoints::compile(&index, &mut tables);
-    pods::compile(&index, &mut tables);
-    for cidr in &node.mesh_cidrs {
-        let (address, prefix) = tables::prefix_of(cidr);
-        tables.mesh_cidrs.insert(
-            CidrTableKey {
-                prefix,
-                data: address,
-            },
-            1,
-        );
+    let mut compiler = Compiler::new(node.clone());
+    for pod in pods {
+        compiler.set_pod(pod.clone());
     }
-    tables.settings.flags = settings(&index, &tables).into();
+    compiler.apply(Delta::whole(mesh.clone()));
     Compiled {
-        tables,
-        directory: Directory::new(mesh),
+        directory: Directory::new(compiler.mesh()),
+        tables: compiler.output.tables,
     }
 }
 
-fn settings(index: &Index<'_>, tables: &Tables) -> u32 {
+fn settings(index: &Index, tables: &Tables) -> u32 {
     let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
-    let unknown_addresses = index.mesh.rejected.values().any(|r| r.addresses_unknown);
     flag(index.mesh.complete, SettingsValue::SYNCED)
         | flag(
             index.node.direct_local_bypass,
@@ -73,7 +170,7 @@ fn settings(index: &Index<'_>, tables: &Tables) -> u32 {
             SettingsValue::SERVICE_CIDRS,
         )
         | flag(!tables.mesh_cidrs.is_empty(), SettingsValue::MESH_CIDRS)
-        | flag(unknown_addresses, SettingsValue::INCOMPLETE)
+        | flag(index.addresses_unknown(), SettingsValue::INCOMPLETE)
         | flag(index.node.events, SettingsValue::EVENTS)
 }
 

@@ -20,6 +20,15 @@ pub struct TableChanges<K, V> {
     pub removals: Vec<K>,
 }
 
+impl<K, V> Default for TableChanges<K, V> {
+    fn default() -> Self {
+        Self {
+            upserts: Vec::new(),
+            removals: Vec::new(),
+        }
+    }
+}
+
 impl<K: Ord + Copy, V: PartialEq + Copy> TableChanges<K, V> {
     fn between(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Self {
         let changed = new
@@ -54,7 +63,7 @@ impl<K: Ord + Copy, V: PartialEq + Copy> TableChanges<K, V> {
 /// referred to (endpoints, then the sets that count them, then services and workloads, then
 /// pods), then what refers to it; removals the other way round. Settings that forbid are written
 /// before everything else, settings that permit after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     pub old_settings: SettingsValue,
     pub settings: SettingsValue,

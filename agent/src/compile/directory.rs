@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Mesh, Service, Workload};
-
 use super::id::{service_id, workload_id};
+use crate::model::{Mesh, Service, Workload};
 
 /// Names behind the numbers of a verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +12,7 @@ pub struct Directory {
     pub services: BTreeMap<u64, Entry>,
 }
 
+/// What stands behind a number of a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// A workload's `namespace/name`, a service's `namespace/hostname`.
@@ -39,7 +39,7 @@ impl Directory {
 }
 
 /// A workload may answer with its own identity, or with one that its services are said to have.
-fn of_workload(workload: &Workload, mesh: &Mesh) -> Entry {
+pub(super) fn of_workload(workload: &Workload, mesh: &Mesh) -> Entry {
     let own = identity(workload);
     let of_services = workload
         .services
@@ -52,7 +52,7 @@ fn of_workload(workload: &Workload, mesh: &Mesh) -> Entry {
     }
 }
 
-fn of_service(service: &Service) -> Entry {
+pub(super) fn of_service(service: &Service) -> Entry {
     Entry {
         name: service.hostname.to_string(),
         identities: service.subject_alt_names.clone(),

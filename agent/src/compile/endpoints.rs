@@ -1,16 +1,15 @@
 //! Which endpoints a service port has, and how they stand in the maps.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use waysteer_common::abi::key::EndpointKey;
 use waysteer_common::abi::value::{EndpointSetValue, EndpointValue};
 use waysteer_common::addr::Address;
 use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
 
 use super::id::workload_id;
-use super::index::{Index, Place};
+use super::index::Index;
+use super::place::Place;
 use super::sampler;
 use crate::model::{
     ApplicationProtocol, HealthPolicy, HealthStatus, IpFamilies, LoadBalancerMode,
@@ -38,23 +37,17 @@ pub(super) enum Purpose {
 
 /// The endpoints that a source at `place` may be sent to; empty where there is none.
 pub(super) fn candidates<'a>(
-    index: &Index<'a>,
+    index: &'a Index,
     service: &Service,
     port: u16,
     place: Option<&Place>,
     purpose: Purpose,
 ) -> Vec<Candidate<'a>> {
-    let usable = index
-        .endpoints(service)
-        .iter()
-        .copied()
-        .filter_map(|workload| {
-            let port = target_port(service, workload, port, purpose)?;
-            (is_healthy(service, workload)
-                && is_reachable(index, workload)
-                && workload.capacity > 0)
-                .then_some((workload, port))
-        });
+    let usable = index.endpoints(&service.hostname).filter_map(|workload| {
+        let port = target_port(service, workload, port, purpose)?;
+        (is_healthy(service, workload) && is_reachable(index, workload) && workload.capacity > 0)
+            .then_some((workload, port))
+    });
     preferred(service, usable.collect(), place)
         .into_iter()
         .map(|(workload, port)| candidate(workload, port, service.ip_families))
@@ -90,58 +83,47 @@ pub(super) fn candidate(workload: &Workload, port: u16, families: IpFamilies) ->
 /// Whether every endpoint that anybody could pick behind this service is plain TCP on our network.
 /// All endpoints count, also those that we would not pick: who rewrites the address knows nothing
 /// of our health and locality.
-pub(super) fn all_plain(index: &Index<'_>, service: &Service) -> bool {
+pub(super) fn all_plain(index: &Index, service: &Service) -> bool {
     // What a rejected entry would have been is not known.
     index.mesh.rejected.is_empty()
         && index
-            .endpoints(service)
-            .iter()
+            .endpoints(&service.hostname)
             .all(|w| w.protocol == TunnelProtocol::Tcp && !index.is_remote(w))
 }
 
-/// Writes a set; the generation is a digest of its contents.
-pub(super) fn insert_set(
-    index: &Index<'_>,
-    table: &mut BTreeMap<EndpointKey, EndpointValue>,
-    set: u64,
-    candidates: &[Candidate<'_>],
-    all_plain: bool,
-) -> EndpointSetValue {
+/// A set as it stands in the maps.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub(super) value: EndpointSetValue,
+    pub(super) endpoints: Vec<EndpointValue>,
+}
+
+/// The generation is a digest of the contents.
+pub(super) fn set(index: &Index, id: u64, candidates: &[Candidate<'_>], all_plain: bool) -> Set {
     let weights: Vec<u128> = candidates.iter().map(|c| c.weight).collect();
     let slots = sampler::slots(&weights);
-    let values: Vec<EndpointValue> = candidates
+    let endpoints: Vec<EndpointValue> = candidates
         .iter()
         .zip(slots)
         .map(|(c, slot)| endpoint_value(index, c, slot))
         .collect();
-    let generation = xxh3_64(values.as_bytes()) as u32;
-    for (position, value) in values.iter().enumerate() {
-        let key = EndpointKey {
-            set: set.into(),
-            generation: generation.into(),
-            index: (position as u32).into(),
-        };
-        table.insert(key, *value);
-    }
+    let generation = xxh3_64(endpoints.as_bytes()) as u32;
     let flags = if all_plain {
         EndpointSetValue::ALL_PLAIN
     } else {
         0
     };
-    EndpointSetValue {
-        set: set.into(),
+    let value = EndpointSetValue {
+        set: id.into(),
         generation: generation.into(),
-        count: (values.len() as u32).into(),
+        count: (endpoints.len() as u32).into(),
         flags: flags.into(),
         padding: [0; 4],
-    }
+    };
+    Set { value, endpoints }
 }
 
-fn endpoint_value(
-    index: &Index<'_>,
-    candidate: &Candidate<'_>,
-    slot: sampler::Slot,
-) -> EndpointValue {
+fn endpoint_value(index: &Index, candidate: &Candidate<'_>, slot: sampler::Slot) -> EndpointValue {
     let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
     let workload = candidate.workload;
     let flags = flag(candidate.v4.is_some(), EndpointValue::V4)
@@ -211,7 +193,7 @@ fn is_healthy(service: &Service, workload: &Workload) -> bool {
 }
 
 /// Without an address a workload is reached by its host name, or on another network by a gateway.
-fn is_reachable(index: &Index<'_>, workload: &Workload) -> bool {
+fn is_reachable(index: &Index, workload: &Workload) -> bool {
     !workload.addresses.is_empty()
         || !workload.hostname.is_empty()
         || index.is_remote(workload) && workload.network_gateway.is_some()

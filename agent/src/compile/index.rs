@@ -1,136 +1,174 @@
 //! The mesh by the questions that compilation asks.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod change;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use xxhash_rust::xxh3::xxh3_64;
+use ipnet::IpNet;
 
 use super::input::{EnrolledPod, Node};
+use super::multimap::Multimap;
+use super::place::Place;
+use super::registry::Registry;
 use crate::model::{
-    LoadBalancerMode, Locality, Mesh, NamespacedName, NetworkMode, PolicyScope, Service,
-    Visibility, Workload,
+    GatewayAddress, GatewayDestination, Mesh, NamespacedName, NetworkAddress, Service,
+    TunnelProtocol, Uid, Visibility, Workload,
 };
 
-/// Where a source is, as far as routing preferences ask. Sources of the same place share one group
-/// of endpoint sets.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) locality: Locality,
-    pub(super) node: String,
-    pub(super) cluster_id: String,
-    pub(super) network: String,
-}
-
-impl Place {
-    fn of(workload: &Workload) -> Self {
-        Self {
-            locality: workload.locality.clone(),
-            node: workload.node.clone(),
-            cluster_id: workload.cluster_id.clone(),
-            network: workload.network.clone(),
-        }
-    }
-
-    /// Never 0, which stands for "no preference".
-    fn group(&self) -> u32 {
-        (xxh3_64(format!("{self:?}").as_bytes()) as u32).max(1)
-    }
-}
-
-pub(super) struct Index<'a> {
-    pub(super) mesh: &'a Mesh,
-    pub(super) node: &'a Node,
-    pub(super) pods: &'a [EnrolledPod],
-    /// Endpoints of each service.
-    endpoints: BTreeMap<&'a NamespacedName, Vec<&'a Workload>>,
-    /// Owner of each address of our network.
-    pub(super) addresses: BTreeMap<IpAddr, &'a Workload>,
-    /// Workload of each enrolled pod, in the order of `pods`.
-    pub(super) pod_workloads: Vec<Option<&'a Workload>>,
+/// The mesh, this node and its enrolled pods. Only `change` writes here, and says what is out of
+/// date by it.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub(super) mesh: Mesh,
+    pub(super) node: Node,
+    pub(super) pods: BTreeMap<u64, Pod>,
+    pub(super) waypoints: Registry,
     /// Places of the enrolled pods, by group.
     pub(super) places: BTreeMap<u32, Place>,
+    workload_ids: HashMap<u64, Uid>,
+    service_ids: HashMap<u64, NamespacedName>,
+    endpoints: Multimap<NamespacedName, Uid>,
+    /// Who claims each address of our network.
+    addresses: Multimap<IpAddr, Uid>,
+    /// By namespace and name.
+    by_name: Multimap<NamespacedName, Uid>,
+    /// By namespace and host name.
+    by_hostname: Multimap<NamespacedName, Uid>,
+    vips: Multimap<NetworkAddress, NamespacedName>,
+    /// Of our network.
+    blocks: Multimap<IpNet, NamespacedName>,
+    /// Services whose endpoints depend on where the source is.
+    grouped: BTreeSet<NamespacedName>,
+    pod_addresses: Multimap<IpAddr, u64>,
     /// Addresses that a rejected entry claims, whoever else has them.
-    pub(super) disputed: BTreeSet<IpAddr>,
-    /// Some policy applies to every workload.
-    global_policy: bool,
+    disputed: BTreeSet<IpAddr>,
+    /// Number of policies that apply to every workload.
+    global_policies: usize,
     /// Namespaces to whose workloads some policy applies.
-    policy_namespaces: BTreeSet<&'a str>,
+    policy_namespaces: Multimap<String, NamespacedName>,
 }
 
-impl<'a> Index<'a> {
-    pub(super) fn new(mesh: &'a Mesh, node: &'a Node, pods: &'a [EnrolledPod]) -> Self {
-        let mut endpoints: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        let mut addresses = BTreeMap::new();
-        let mut by_name: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for workload in mesh.workloads.values() {
-            for service in workload.services.keys() {
-                endpoints.entry(service).or_default().push(workload);
-            }
-            by_name
-                .entry((workload.namespace.as_str(), workload.name.as_str()))
-                .or_default()
-                .push(workload);
-            if workload.network_mode == NetworkMode::HostNetwork || workload.network != node.network
-            {
-                continue;
-            }
-            for address in &workload.addresses {
-                // Two owners: while a pod's address moves. The one that needs protection wins.
-                let owner = addresses.entry(*address).or_insert(workload);
-                if !needs_tunnel(owner) && needs_tunnel(workload) {
-                    *owner = workload;
-                }
-            }
+/// An enrolled pod with the workload that the source knows it as.
+#[derive(Debug)]
+pub(super) struct Pod {
+    pub(super) pod: EnrolledPod,
+    pub(super) workload: Option<Uid>,
+}
+
+/// What a gateway's address leads to.
+pub(super) enum Found<'a> {
+    Service(&'a Service),
+    Workload(&'a Workload),
+}
+
+impl Index {
+    pub(super) fn workload_by_id(&self, id: u64) -> Option<&Workload> {
+        self.mesh.workloads.get(self.workload_ids.get(&id)?)
+    }
+
+    pub(super) fn service_by_id(&self, id: u64) -> Option<&Service> {
+        self.mesh.services.get(self.service_ids.get(&id)?)
+    }
+
+    pub(super) fn endpoints<'a>(
+        &'a self,
+        service: &NamespacedName,
+    ) -> impl Iterator<Item = &'a Workload> + use<'a> {
+        let uids = self.endpoints.get(service);
+        uids.filter_map(|uid| self.mesh.workloads.get(uid))
+    }
+
+    /// Two owners: while a pod's address moves. The one that needs protection wins.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<&Workload> {
+        let claims = self.addresses.get(&address);
+        let mut claims = claims.filter_map(|uid| self.mesh.workloads.get(uid));
+        let first = claims.next()?;
+        if needs_tunnel(first) {
+            return Some(first);
         }
-        let pod_workloads: Vec<_> = pods
-            .iter()
-            .map(|pod| {
-                let candidates = by_name.get(&(pod.namespace.as_str(), pod.name.as_str()))?;
-                candidates
-                    .iter()
-                    .copied()
-                    .find(|w| w.service_account == pod.service_account)
-            })
-            .collect();
-        let places = pod_workloads
-            .iter()
-            .flatten()
-            .map(|workload| Place::of(workload));
-        let scope = |scope| move |p: &&crate::model::Policy| p.scope == scope;
-        Self {
-            mesh,
-            node,
-            pods,
-            endpoints,
-            addresses,
-            places: places.map(|place| (place.group(), place)).collect(),
-            pod_workloads,
-            disputed: mesh
-                .rejected
-                .values()
-                .flat_map(|r| r.addresses.iter().copied())
-                .collect(),
-            global_policy: mesh.policies.values().any(|p| {
-                p.scope == PolicyScope::Global
-                    || p.scope == PolicyScope::Namespace && p.name.namespace.is_empty()
-            }),
-            policy_namespaces: mesh
-                .policies
-                .values()
-                .filter(scope(PolicyScope::Namespace))
-                .map(|p| p.name.namespace.as_str())
-                .collect(),
+        Some(claims.find(|other| needs_tunnel(other)).unwrap_or(first))
+    }
+
+    /// Services that have an address of our network.
+    pub(super) fn services_at(&self, address: IpAddr) -> Vec<&Service> {
+        let address = NetworkAddress {
+            network: self.node.network.clone(),
+            address,
+        };
+        self.named(self.vips.get(&address))
+    }
+
+    /// Services that have a block of our network.
+    pub(super) fn services_of_block(&self, block: &IpNet) -> Vec<&Service> {
+        self.named(self.blocks.get(block))
+    }
+
+    fn named<'a>(&'a self, names: impl Iterator<Item = &'a NamespacedName>) -> Vec<&'a Service> {
+        names
+            .filter_map(|name| self.mesh.services.get(name))
+            .collect()
+    }
+
+    /// What a gateway's address leads to; as ztunnel looks, services first.
+    pub(super) fn find(&self, address: &GatewayAddress) -> Option<Found<'_>> {
+        match &address.destination {
+            GatewayDestination::Hostname(name) => {
+                let service = self.mesh.services.get(name).map(Found::Service);
+                service.or_else(|| {
+                    let mut named = self.by_hostname.get(name);
+                    let workload = named.find_map(|uid| self.mesh.workloads.get(uid));
+                    workload.map(Found::Workload)
+                })
+            }
+            GatewayDestination::Address(wanted) => {
+                let services = self.named(self.vips.get(wanted));
+                let service = public_choice(&services).or(services.first().copied());
+                service.map(Found::Service).or_else(|| {
+                    let ours = wanted.network == self.node.network;
+                    let owner = ours.then(|| self.owner(wanted.address)).flatten();
+                    owner.map(Found::Workload)
+                })
+            }
         }
     }
 
-    pub(super) fn endpoints(&self, service: &Service) -> &[&'a Workload] {
-        self.endpoints
-            .get(&service.hostname)
-            .map_or(&[], Vec::as_slice)
+    /// The workload that the source knows an enrolled pod as.
+    pub(super) fn workload_of(&self, pod: &Pod) -> Option<&Workload> {
+        self.mesh.workloads.get(pod.workload.as_ref()?)
     }
 
-    pub(super) fn group(&self, workload: &Workload) -> u32 {
-        Place::of(workload).group()
+    /// Whether an address belongs to an enrolled pod that is this workload.
+    pub(super) fn is_enrolled(&self, address: IpAddr, workload: &Workload) -> bool {
+        self.pod_addresses.get(&address).any(|netns| {
+            let pod = self.pods.get(netns);
+            pod.is_some_and(|pod| pod.workload.as_ref() == Some(&workload.uid))
+        })
+    }
+
+    /// The netns of the enrolled pod that has an address; of several the youngest.
+    pub(super) fn pod_at(&self, address: IpAddr) -> Option<u64> {
+        self.pod_addresses.get(&address).last().copied()
+    }
+
+    pub(super) fn is_disputed(&self, address: IpAddr) -> bool {
+        self.disputed.contains(&address)
+    }
+
+    /// Whether a rejected entry may own any address.
+    pub(super) fn addresses_unknown(&self) -> bool {
+        self.mesh.rejected.values().any(|r| r.addresses_unknown)
+    }
+
+    /// The netns of the enrolled pods that are a workload.
+    pub(super) fn pods_of(&self, workload: u64) -> impl Iterator<Item = u64> {
+        let uid = self.workload_ids.get(&workload);
+        let pods = self
+            .pods
+            .iter()
+            .filter(move |(_, pod)| uid.is_some() && pod.workload.as_ref() == uid);
+        pods.map(|(netns, _)| *netns)
     }
 
     pub(super) fn is_local(&self, workload: &Workload) -> bool {
@@ -144,36 +182,31 @@ impl<'a> Index<'a> {
     /// Whether any policy applies or may apply to a workload, including one that is named but has
     /// not arrived.
     pub(super) fn has_policy(&self, workload: &Workload) -> bool {
-        self.global_policy
-            || self.policy_namespaces.contains(workload.namespace.as_str())
+        self.global_policies > 0
+            || self.policy_namespaces.contains(&workload.namespace)
             || !workload.authorization_policies.is_empty()
     }
 
-    /// The service that clients without one of their own namespace get.
-    pub(super) fn public_choice(services: &[&'a Service]) -> Option<&'a Service> {
-        let public = || {
-            services
-                .iter()
-                .copied()
-                .filter(|s| s.visibility == Visibility::Public)
-        };
-        public().find(|s| s.canonical).or_else(|| public().next())
+    /// The groups that sets are compiled for.
+    pub(super) fn groups(&self, grouped: bool) -> Vec<(u32, Option<&Place>)> {
+        if grouped {
+            let places = self.places.iter();
+            places.map(|(group, place)| (*group, Some(place))).collect()
+        } else {
+            vec![(0, None)]
+        }
     }
 }
 
-/// Whether a service's endpoints depend on where the source is.
-pub(super) fn is_grouped(service: &Service) -> bool {
-    let load_balancer = &service.load_balancer;
-    match load_balancer.mode {
-        LoadBalancerMode::Strict | LoadBalancerMode::Failover => {
-            !load_balancer.routing_preferences.is_empty()
-        }
-        LoadBalancerMode::Standard | LoadBalancerMode::Passthrough | LoadBalancerMode::Unknown => {
-            false
-        }
-    }
+/// The service that clients without one of their own namespace get.
+pub(super) fn public_choice<'a>(services: &[&'a Service]) -> Option<&'a Service> {
+    let public = || {
+        let all = services.iter().copied();
+        all.filter(|s| s.visibility == Visibility::Public)
+    };
+    public().find(|s| s.canonical).or_else(|| public().next())
 }
 
 fn needs_tunnel(workload: &Workload) -> bool {
-    workload.protocol != crate::model::TunnelProtocol::Tcp
+    workload.protocol != TunnelProtocol::Tcp
 }

@@ -1,104 +1,115 @@
 //! Services: `SERVICES`, `SERVICE_CIDRS`, `SERVICE_PORTS` and the endpoints behind them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use waysteer_common::abi::key::{ServiceKey, ServicePortKey};
 use waysteer_common::abi::value::ServiceValue;
 
-use super::endpoints::{self, Purpose};
+use super::cidr_key;
+use super::endpoints::{self, Purpose, Set};
 use super::id::{self, namespace_id, service_id};
-use super::index::{Index, is_grouped};
-use super::tables::Tables;
-use super::{cidr_key, waypoints};
+use super::index::{Index, public_choice};
+use super::output::{Output, put};
+use super::place::is_grouped;
+use super::registry::Waypoint;
 use crate::address::to_wire;
-use crate::model::{LoadBalancerMode, Service};
+use crate::model::{LoadBalancerMode, NamespacedName, Service};
 
-pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {
-    let mut exact: BTreeMap<IpAddr, Vec<&Service>> = BTreeMap::new();
-    let mut blocks: BTreeMap<IpNet, Vec<&Service>> = BTreeMap::new();
-    for service in index.mesh.services.values() {
-        let ours = |network: &String| *network == index.node.network;
-        for vip in service.vips.iter().filter(|vip| ours(&vip.network)) {
-            exact.entry(vip.address).or_default().push(service);
-        }
-        for block in service
-            .cidr_vips
-            .iter()
-            .filter(|block| ours(&block.network))
-        {
-            blocks.entry(block.cidr.trunc()).or_default().push(service);
-        }
-    }
-    for (address, services) in &exact {
-        insert_exact(index, tables, *address, services);
-    }
-    for (block, services) in &blocks {
-        insert_block(index, tables, block, services);
-    }
-    let dialled: BTreeMap<_, _> = exact
-        .values()
-        .chain(blocks.values())
-        .flatten()
-        .map(|s| (&s.hostname, *s))
-        .collect();
-    for service in dialled.values() {
-        insert_ports(index, tables, service);
-    }
-}
-
-/// The public choice under namespace 0, and under their own namespace the services whose
-/// neighbours get another one.
-fn insert_exact(index: &Index<'_>, tables: &mut Tables, address: IpAddr, services: &[&Service]) {
-    let key = |namespace: u64| ServiceKey {
-        namespace: namespace.into(),
-        address: to_wire(address),
-    };
-    let public = Index::public_choice(services);
-    let mut namespaced = false;
-    for (namespace, service) in by_namespace(services) {
+/// The entries of one address. The public choice stands under namespace 0, and under their own
+/// namespace the services whose neighbours get another one.
+pub(super) fn compile_vip(index: &Index, output: &mut Output, address: IpAddr) {
+    let services = index.services_at(address);
+    let mut entries = BTreeMap::new();
+    let public = public_choice(&services);
+    for (namespace, service) in by_namespace(&services) {
         if public.is_none_or(|public| public.hostname != service.hostname) {
-            tables
-                .services
-                .insert(key(namespace_id(namespace)), value(index, service));
-            namespaced = true;
+            entries.insert(namespace_id(namespace), value(index, service));
         }
     }
-    let mut default = match public {
-        // What a rejected entry claims too is not let through unseen.
-        Some(service)
-            if index.disputed.contains(&address)
-                && service.load_balancer.mode == LoadBalancerMode::Passthrough =>
-        {
-            ServiceValue {
-                flags: ServiceValue::INVALID.into(),
-                ..value(index, service)
-            }
+    let namespaces: BTreeSet<u64> = entries.keys().copied().collect();
+    if !services.is_empty() {
+        let mut default = public.map_or_else(hidden, |service| value(index, service));
+        let passthrough = public
+            .is_some_and(|service| service.load_balancer.mode == LoadBalancerMode::Passthrough);
+        if passthrough && index.is_disputed(address) {
+            // What a rejected entry claims too is not let through unseen.
+            default.flags = ServiceValue::INVALID.into();
         }
-        Some(service) => value(index, service),
-        None => ServiceValue {
-            flags: ServiceValue::HIDDEN.into(),
-            ..ServiceValue::default()
-        },
-    };
-    if namespaced {
-        default.flags = (default.flags.get() | ServiceValue::NAMESPACED).into();
+        if !namespaces.is_empty() {
+            default.flags = (default.flags.get() | ServiceValue::NAMESPACED).into();
+        }
+        entries.insert(0, default);
     }
-    tables.services.insert(key(0), default);
+    let before = replace(&mut output.vip_namespaces, &address, namespaces);
+    for namespace in before.iter().chain(entries.keys()).chain(&[0]) {
+        let key = ServiceKey {
+            namespace: (*namespace).into(),
+            address: to_wire(address),
+        };
+        let value = entries.get(namespace).copied();
+        put(
+            &mut output.tables.services,
+            &mut output.changes.services,
+            key,
+            value,
+        );
+    }
 }
 
-/// A service of the client's own namespace is found first, whatever the length of its prefix.
-fn insert_block(index: &Index<'_>, tables: &mut Tables, block: &IpNet, services: &[&Service]) {
-    for (namespace, service) in by_namespace(services) {
-        let key = cidr_key(namespace_id(namespace), block);
-        tables.service_cidrs.insert(key, value(index, service));
+/// The entries of one block. A service of the client's own namespace is found first, whatever the
+/// length of its prefix.
+pub(super) fn compile_block(index: &Index, output: &mut Output, block: &IpNet) {
+    let services = index.services_of_block(block);
+    let own = by_namespace(&services).into_iter();
+    let mut entries: BTreeMap<u64, ServiceValue> = own
+        .map(|(namespace, service)| (namespace_id(namespace), value(index, service)))
+        .collect();
+    let namespaces = entries.keys().copied().collect();
+    if let Some(service) = public_choice(&services) {
+        entries.insert(0, value(index, service));
     }
-    if let Some(service) = Index::public_choice(services) {
-        tables
-            .service_cidrs
-            .insert(cidr_key(0, block), value(index, service));
+    let before = replace(&mut output.block_namespaces, block, namespaces);
+    for namespace in before.iter().chain(entries.keys()).chain(&[0]) {
+        let key = cidr_key(*namespace, block);
+        let value = entries.get(namespace).copied();
+        let changes = &mut output.changes.service_cidrs;
+        put(&mut output.tables.service_cidrs, changes, key, value);
     }
+}
+
+/// The entries of one service's ports, if it can be dialled by address.
+pub(super) fn compile_ports(index: &Index, output: &mut Output, name: &NamespacedName) {
+    let ours = |network: &String| *network == index.node.network;
+    let service = index.mesh.services.get(name).filter(|service| {
+        let mut vips = service.vips.iter();
+        let mut blocks = service.cidr_vips.iter();
+        vips.any(|vip| ours(&vip.network)) || blocks.any(|block| ours(&block.network))
+    });
+    let sets = service.map(|service| ports(index, service));
+    output.put_ports(service_id(name), sets.unwrap_or_default());
+}
+
+/// No service that everybody may see.
+fn hidden() -> ServiceValue {
+    ServiceValue {
+        flags: ServiceValue::HIDDEN.into(),
+        ..ServiceValue::default()
+    }
+}
+
+/// Remembers which namespaces have entries now; in return those that had until now.
+fn replace<K: Ord + Clone>(
+    all: &mut BTreeMap<K, BTreeSet<u64>>,
+    key: &K,
+    namespaces: BTreeSet<u64>,
+) -> BTreeSet<u64> {
+    let before = all.remove(key).unwrap_or_default();
+    if !namespaces.is_empty() {
+        all.insert(key.clone(), namespaces);
+    }
+    before
 }
 
 /// The first service of each namespace.
@@ -112,14 +123,14 @@ fn by_namespace<'a>(services: &[&'a Service]) -> BTreeMap<&'a str, &'a Service> 
     first
 }
 
-fn value(index: &Index<'_>, service: &Service) -> ServiceValue {
+fn value(index: &Index, service: &Service) -> ServiceValue {
     let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
-    let waypoint = waypoints::of_service(service);
+    let waypoint = Waypoint::of_service(service);
     let flags = flag(waypoint.is_some(), ServiceValue::WAYPOINT)
         | flag(
             waypoint
                 .as_ref()
-                .is_some_and(|w| waypoints::is_grouped(index, w)),
+                .is_some_and(|w| index.is_waypoint_grouped(w)),
             ServiceValue::WAYPOINT_GROUPED,
         )
         | flag(is_grouped(service), ServiceValue::GROUPED)
@@ -136,16 +147,16 @@ fn value(index: &Index<'_>, service: &Service) -> ServiceValue {
     }
 }
 
-fn insert_ports(index: &Index<'_>, tables: &mut Tables, service: &Service) {
+fn ports(index: &Index, service: &Service) -> BTreeMap<ServicePortKey, Set> {
     let service_id = service_id(&service.hostname);
     let all_plain = endpoints::all_plain(index, service);
-    for &port in service.ports.keys() {
-        for (group, place) in waypoints::groups(index, is_grouped(service)) {
+    let mut sets = BTreeMap::new();
+    for (group, place) in index.groups(is_grouped(service)) {
+        for &port in service.ports.keys() {
             let candidates =
                 endpoints::candidates(index, service, port, place, Purpose::Destination);
-            let set = endpoints::insert_set(
+            let set = endpoints::set(
                 index,
-                &mut tables.endpoints,
                 id::port_set_id(service_id, port, group),
                 &candidates,
                 all_plain && !candidates.is_empty(),
@@ -156,7 +167,8 @@ fn insert_ports(index: &Index<'_>, tables: &mut Tables, service: &Service) {
                 port: port.into(),
                 padding: [0; 2],
             };
-            tables.service_ports.insert(key, set);
+            sets.insert(key, set);
         }
     }
+    sets
 }

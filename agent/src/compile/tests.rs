@@ -17,6 +17,7 @@ use crate::source::file::{FileState, parse_mesh};
 #[path = "../../../tests/src/cases.rs"]
 #[expect(unreachable_pub, reason = "the file is a module of another crate too")]
 mod cases;
+mod history;
 
 use cases::{CASES, Case, MESH, MESH_CIDRS, NODE, PODS};
 

@@ -1,123 +1,88 @@
 //! Waypoints: `WAYPOINTS`, the endpoints behind them, and `WAYPOINT_MEMBERS`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use waysteer_common::abi::key::{WaypointKey, WaypointMemberKey};
+use waysteer_common::abi::key::WaypointKey;
 
-use super::endpoints::{self, Candidate, Purpose};
+use super::endpoints::{self, Candidate, Purpose, Set};
 use super::id::{self, workload_id};
-use super::index::{self, Index, Place};
-use super::tables::Tables;
+use super::index::{Found, Index};
+use super::output::Output;
+use super::place::{self, Place};
+use super::registry::{Registered, Waypoint};
 use crate::model::{
-    GatewayAddress, GatewayDestination, IpFamilies, LoadBalancerMode, Service, WeightedWaypoint,
-    Workload,
+    GatewayAddress, GatewayDestination, IpFamilies, LoadBalancerMode, WeightedWaypoint,
 };
 
-/// What a service or a workload is reached through.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Waypoint<'a> {
-    One(&'a GatewayAddress),
-    Weighted(&'a [WeightedWaypoint]),
-}
-
-impl Waypoint<'_> {
-    pub(super) fn id(&self) -> u64 {
-        match self {
-            Self::One(address) => id::waypoint_id(address),
-            Self::Weighted(waypoints) => id::weighted_waypoint_id(waypoints),
-        }
-    }
-}
-
-/// Weighted waypoints take the place of the single one.
-pub(super) fn of_service(service: &Service) -> Option<Waypoint<'_>> {
-    if service.weighted_waypoints.iter().any(|w| w.weight > 0) {
-        return Some(Waypoint::Weighted(&service.weighted_waypoints));
-    }
-    service.waypoint.as_ref().map(Waypoint::One)
-}
-
-pub(super) fn is_grouped(index: &Index<'_>, waypoint: &Waypoint<'_>) -> bool {
-    let grouped = |address: &GatewayAddress| match find(index, address) {
-        Some(Found::Service(service)) => index::is_grouped(service),
-        Some(Found::Workload(_)) | None => false,
+/// The entries of one waypoint. In return the ids of the workloads that have become endpoints of
+/// their first waypoint, or are no longer of any.
+pub(super) fn compile(index: &Index, output: &mut Output, id: u64) -> Vec<u64> {
+    let Some(registered) = index.waypoints.get(id) else {
+        output.put_waypoint(id, BTreeMap::new());
+        return output.put_members(id, &BTreeSet::new());
     };
-    match waypoint {
-        Waypoint::One(address) => grouped(address),
-        Waypoint::Weighted(waypoints) => waypoints.iter().any(|w| grouped(&w.destination)),
-    }
-}
-
-/// The groups that sets are compiled for.
-pub(super) fn groups<'i>(
-    index: &'i Index<'_>,
-    grouped: bool,
-) -> impl Iterator<Item = (u32, Option<&'i Place>)> {
-    let shared = (!grouped).then_some((0, None));
-    let places = grouped.then(|| {
-        index
-            .places
-            .iter()
-            .map(|(group, place)| (*group, Some(place)))
-    });
-    shared.into_iter().chain(places.into_iter().flatten())
-}
-
-pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {
-    let mut all = BTreeMap::new();
-    for service in index.mesh.services.values() {
-        if let Some(waypoint) = of_service(service) {
-            all.insert(waypoint.id(), waypoint);
-        }
-    }
-    for workload in index.mesh.workloads.values() {
-        if let Some(address) = &workload.waypoint {
-            let waypoint = Waypoint::One(address);
-            insert_members(index, tables, address);
-            all.insert(waypoint.id(), waypoint);
-        }
-    }
-    for (id, waypoint) in all {
-        for (group, place) in groups(index, is_grouped(index, &waypoint)) {
-            insert(index, tables, id, &waypoint, group, place);
-        }
-    }
+    output.put_waypoint(id, sets(index, id, registered));
+    output.put_members(id, &members(index, registered))
 }
 
 /// A waypoint without a usable endpoint has no entry, and the classifier steers.
-fn insert(
-    index: &Index<'_>,
-    tables: &mut Tables,
-    waypoint_id: u64,
-    waypoint: &Waypoint<'_>,
-    group: u32,
-    place: Option<&Place>,
-) {
-    let candidates = match waypoint {
-        Waypoint::One(address) => resolve(index, address, place),
-        Waypoint::Weighted(waypoints) => weighted(index, waypoints, place),
-    };
-    if candidates
-        .iter()
-        .all(|candidate| candidate.workload.is_none())
-    {
-        return;
+fn sets(index: &Index, id: u64, registered: &Registered) -> BTreeMap<WaypointKey, Set> {
+    let mut sets = BTreeMap::new();
+    for (group, place) in index.groups(registered.grouped) {
+        let candidates = match &registered.waypoint {
+            Waypoint::One(address) => resolve(index, address, place),
+            Waypoint::Weighted(waypoints) => weighted(index, waypoints, place),
+        };
+        if candidates
+            .iter()
+            .all(|candidate| candidate.workload.is_none())
+        {
+            continue;
+        }
+        let set = id::waypoint_set_id(id, group);
+        let key = WaypointKey {
+            waypoint: id.into(),
+            group: group.into(),
+            padding: [0; 4],
+        };
+        sets.insert(key, endpoints::set(index, set, &candidates, false));
     }
-    let set = id::waypoint_set_id(waypoint_id, group);
-    let set = endpoints::insert_set(index, &mut tables.endpoints, set, &candidates, false);
-    let key = WaypointKey {
-        waypoint: waypoint_id.into(),
-        group: group.into(),
-        padding: [0; 4],
+    sets
+}
+
+/// The enrolled pods that are endpoints of a waypoint of workloads: only they are ever asked about.
+fn members(index: &Index, registered: &Registered) -> BTreeSet<u64> {
+    let found = match &registered.waypoint {
+        Waypoint::One(address) if !registered.workloads.is_empty() => index.find(address),
+        Waypoint::One(_) | Waypoint::Weighted(_) => None,
     };
-    tables.waypoints.insert(key, set);
+    let Some(found) = found else {
+        return BTreeSet::new();
+    };
+    let pods = index.pods.values().filter_map(|pod| index.workload_of(pod));
+    let members = pods.filter(|pod| match &found {
+        Found::Service(service) => pod.services.contains_key(&service.hostname),
+        Found::Workload(workload) => workload.uid == pod.uid,
+    });
+    members.map(|pod| workload_id(&pod.uid)).collect()
+}
+
+impl Index {
+    /// Whether a waypoint's endpoints depend on where the source is.
+    pub(super) fn is_waypoint_grouped(&self, waypoint: &Waypoint) -> bool {
+        let mut addresses = waypoint.addresses();
+        addresses.any(|address| match self.find(address) {
+            Some(Found::Service(service)) => place::is_grouped(service),
+            Some(Found::Workload(_)) | None => false,
+        })
+    }
 }
 
 /// All endpoints of all waypoints, each with its share of its waypoint's share. The share of a
 /// waypoint that cannot be resolved stays its own: its flows must not go to the others unasked.
 fn weighted<'a>(
-    index: &Index<'a>,
+    index: &'a Index,
     waypoints: &[WeightedWaypoint],
     place: Option<&Place>,
 ) -> Vec<Candidate<'a>> {
@@ -149,51 +114,13 @@ fn weighted<'a>(
     all
 }
 
-enum Found<'a> {
-    Service(&'a Service),
-    Workload(&'a Workload),
-}
-
-fn find<'a>(index: &Index<'a>, address: &GatewayAddress) -> Option<Found<'a>> {
-    match &address.destination {
-        GatewayDestination::Hostname(name) => {
-            let service = index.mesh.services.get(name).map(Found::Service);
-            service.or_else(|| {
-                let mut workloads = index.mesh.workloads.values();
-                workloads
-                    .find(|w| w.namespace == name.namespace && w.hostname == name.name)
-                    .map(Found::Workload)
-            })
-        }
-        GatewayDestination::Address(wanted) => {
-            let services: Vec<&Service> = index
-                .mesh
-                .services
-                .values()
-                .filter(|s| s.vips.contains(wanted))
-                .collect();
-            let service = Index::public_choice(&services).or(services.first().copied());
-            service.map(Found::Service).or_else(|| {
-                if wanted.network != index.node.network {
-                    return None;
-                }
-                index
-                    .addresses
-                    .get(&wanted.address)
-                    .copied()
-                    .map(Found::Workload)
-            })
-        }
-    }
-}
-
 fn resolve<'a>(
-    index: &Index<'a>,
+    index: &'a Index,
     address: &GatewayAddress,
     place: Option<&Place>,
 ) -> Vec<Candidate<'a>> {
     let port = address.hbone_mtls_port;
-    let candidates = match find(index, address) {
+    let candidates = match index.find(address) {
         Some(Found::Service(service))
             if service.load_balancer.mode != LoadBalancerMode::Passthrough =>
         {
@@ -240,24 +167,5 @@ fn in_family(candidate: Candidate<'_>, wanted: IpAddr) -> Candidate<'_> {
             }
         }
         IpAddr::V4(_) | IpAddr::V6(_) => candidate,
-    }
-}
-
-/// Only enrolled pods are ever asked about.
-fn insert_members(index: &Index<'_>, tables: &mut Tables, address: &GatewayAddress) {
-    let found = find(index, address);
-    for pod in index.pod_workloads.iter().flatten() {
-        let member = match &found {
-            Some(Found::Service(service)) => pod.services.contains_key(&service.hostname),
-            Some(Found::Workload(workload)) => workload.uid == pod.uid,
-            None => false,
-        };
-        if member {
-            let key = WaypointMemberKey {
-                waypoint: id::waypoint_id(address).into(),
-                workload: workload_id(&pod.uid).into(),
-            };
-            tables.waypoint_members.insert(key, 1);
-        }
     }
 }

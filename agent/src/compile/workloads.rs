@@ -2,48 +2,46 @@
 
 use std::net::IpAddr;
 
-use waysteer_common::abi::key::{AddressKey, ServiceKey};
+use waysteer_common::abi::key::AddressKey;
 use waysteer_common::abi::value::WorkloadValue;
 
 use super::id::workload_id;
 use super::index::Index;
-use super::tables::Tables;
-use super::waypoints::{self, Waypoint};
+use super::output::{Output, put};
+use super::registry::Waypoint;
 use crate::address::to_wire;
 use crate::model::{TunnelProtocol, Workload};
 
-/// After `services::compile`, whose addresses a rejected entry does not take away.
-pub(super) fn compile(index: &Index<'_>, tables: &mut Tables) {
-    for (address, workload) in &index.addresses {
-        let key = AddressKey {
-            address: to_wire(*address),
-        };
-        tables
-            .workloads
-            .insert(key, value(index, *address, workload));
-    }
-    for address in &index.disputed {
-        let address = to_wire(*address);
-        let service = ServiceKey {
-            namespace: 0.into(),
-            address,
-        };
-        if !tables.services.contains_key(&service) {
-            tables
-                .workloads
-                .entry(AddressKey { address })
-                .or_insert(WorkloadValue {
-                    flags: WorkloadValue::INVALID.into(),
-                    ..WorkloadValue::default()
-                });
-        }
+/// The entries of one address.
+pub(super) fn compile(index: &Index, output: &mut Output, address: IpAddr) {
+    let key = AddressKey {
+        address: to_wire(address),
+    };
+    let owner = index.owner(address);
+    let value = owner.map(|workload| value(index, address, workload));
+    // The address of a service is not taken away by a rejected entry.
+    let rejected =
+        || (index.is_disputed(address) && index.services_at(address).is_empty()).then(invalid);
+    let (tables, changes) = (&mut output.tables, &mut output.changes);
+    put(
+        &mut tables.workloads,
+        &mut changes.workloads,
+        key,
+        value.or_else(rejected),
+    );
+}
+
+fn invalid() -> WorkloadValue {
+    WorkloadValue {
+        flags: WorkloadValue::INVALID.into(),
+        ..WorkloadValue::default()
     }
 }
 
-fn value(index: &Index<'_>, address: IpAddr, workload: &Workload) -> WorkloadValue {
+fn value(index: &Index, address: IpAddr, workload: &Workload) -> WorkloadValue {
     let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
-    let waypoint = workload.waypoint.as_ref().map(Waypoint::One);
-    let disputed = index.disputed.contains(&address);
+    let waypoint = workload.waypoint.clone().map(Waypoint::One);
+    let disputed = index.is_disputed(address);
     let protocol = match workload.protocol {
         TunnelProtocol::Hbone => WorkloadValue::HBONE,
         // What a rejected entry claims too is not dialled in plaintext.
@@ -54,8 +52,9 @@ fn value(index: &Index<'_>, address: IpAddr, workload: &Workload) -> WorkloadVal
     let tunnelled = workload.native_tunnel || workload.application_tunnel.is_some();
     let flags = protocol
         | flag(index.is_local(workload), WorkloadValue::LOCAL)
+        // The pod must have the address in its netns too: the source's may be of yesterday.
         | flag(
-            is_enrolled(index, address, workload),
+            index.is_enrolled(address, workload),
             WorkloadValue::ENROLLED,
         )
         | flag(
@@ -64,7 +63,9 @@ fn value(index: &Index<'_>, address: IpAddr, workload: &Workload) -> WorkloadVal
         )
         | flag(waypoint.is_some(), WorkloadValue::WAYPOINT)
         | flag(
-            waypoint.is_some_and(|w| waypoints::is_grouped(index, &w)),
+            waypoint
+                .as_ref()
+                .is_some_and(|w| index.is_waypoint_grouped(w)),
             WorkloadValue::WAYPOINT_GROUPED,
         )
         | flag(tunnelled, WorkloadValue::TUNNELLED);
@@ -74,15 +75,4 @@ fn value(index: &Index<'_>, address: IpAddr, workload: &Workload) -> WorkloadVal
         flags: flags.into(),
         padding: [0; 4],
     }
-}
-
-/// The pod must have the address in its netns too: what the source says may be of yesterday.
-fn is_enrolled(index: &Index<'_>, address: IpAddr, workload: &Workload) -> bool {
-    index
-        .pods
-        .iter()
-        .zip(&index.pod_workloads)
-        .any(|(pod, known)| {
-            known.is_some_and(|w| w.uid == workload.uid) && pod.addresses.contains(&address)
-        })
 }

@@ -20,6 +20,27 @@ pub struct Delta {
     pub complete: bool,
 }
 
+impl Delta {
+    /// From nothing to a mesh.
+    pub fn whole(mesh: Mesh) -> Self {
+        let Mesh {
+            workloads,
+            services,
+            policies,
+            rejected,
+            complete,
+        } = mesh;
+        Self {
+            workloads: workloads.into_values().collect(),
+            services: services.into_values().collect(),
+            policies: policies.into_values().collect(),
+            rejected: rejected.into_values().collect(),
+            complete,
+            ..Self::default()
+        }
+    }
+}
+
 /// An entry that the source could not accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
