@@ -1,11 +1,13 @@
 //! Starts the agent's tasks and stops them in order. The only module that sees all others.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use waysteer_common::abi::names::ABI_VERSION;
 use waysteer_hbone::ca::LocalCa;
 use waysteer_hbone::certs::{CertError, CertSource, FileCerts};
 
@@ -14,12 +16,13 @@ use crate::compile::Node;
 use crate::config::{CgroupRoot, Config, DirectLocal, Identity, Source, Tunnel};
 use crate::enrol::Enroller;
 use crate::events::describe;
-use crate::kernel::attach::AttachError;
+use crate::kernel::attach::{self, AttachError};
 use crate::kernel::cgroup::{self, CgroupError};
 use crate::kernel::load::{LoadError, LoadOptions, Programs};
 use crate::kernel::netns;
 use crate::kernel::object::{Object, ObjectError};
 use crate::kernel::observe::{EventStream, FlowVerdicts};
+use crate::kernel::pins::{Generation, PinError, PinRoot};
 use crate::reconcile::{ReconcileError, Reconciler, chain};
 use crate::source::file::{FileSource, FileSourceError};
 use crate::state::State;
@@ -29,6 +32,8 @@ use crate::tunnel::{EmbeddedTunnel, TunnelError, Verdicts, View};
 pub enum AppError {
     #[error(transparent)]
     Object(#[from] ObjectError),
+    #[error(transparent)]
+    Pins(#[from] PinError),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -63,7 +68,12 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let listeners = Listeners::bind(&config.admin).await?;
     let certs = certificates(&config)?;
     let object = Object::find(None)?;
-    let mut loaded = Programs::load(&object, &LoadOptions::default())?;
+    let (pins, generation) = pins(&config.pin_root)?;
+    let options = LoadOptions {
+        pins: Some(generation.clone()),
+        ..LoadOptions::default()
+    };
+    let mut loaded = Programs::load(&object, &options)?;
     let cgroup = match &config.cgroup {
         CgroupRoot::Detect => cgroup::root(None)?,
         CgroupRoot::Path(path) => cgroup::root(Some(path))?,
@@ -121,9 +131,24 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     // The reconciler has taken every pod out of the maps and its netns; then the tunnel, whose
     // connections may still end; the cgroup programs have nothing left to do.
     tunnel.stop().await;
-    drop(cgroup_links);
+    let detached = cgroup_links.detach().map_err(AppError::from);
+    let removed = generation.remove().and_then(|()| pins.close());
     tracing::info!("stopped");
     result
+        .and(detached)
+        .and(removed.map(drop).map_err(AppError::from))
+}
+
+/// The directory of pins, which is this agent's alone, and a new generation in it.
+fn pins(path: &Path) -> Result<(PinRoot, Generation), AppError> {
+    let root = PinRoot::open(path)?;
+    for old in root.generations()? {
+        tracing::warn!(path = %old.path().display(), "removing what an agent that was killed left");
+        attach::detach_all(&old)?;
+        old.remove()?;
+    }
+    let generation = root.next_generation(ABI_VERSION)?;
+    Ok((root, generation))
 }
 
 /// Waits for a signal or for the first task to end, then for all of them.

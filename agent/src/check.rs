@@ -1,7 +1,10 @@
 //! `waysteer check`: whether this kernel and these privileges are enough, a line each.
 
+use std::path::Path;
+
 use anyhow::bail;
 
+use crate::config::PIN_ROOT;
 use crate::kernel::features::{self, Finding, Outcome};
 
 /// Prints what was found.
@@ -9,7 +12,7 @@ use crate::kernel::features::{self, Finding, Outcome};
 /// # Errors
 /// When something that is needed is missing.
 pub fn run() -> anyhow::Result<()> {
-    let findings = features::check(None, None);
+    let findings = features::check(None, None, Path::new(PIN_ROOT));
     for Finding { what, outcome } in &findings {
         match outcome {
             Outcome::Works { detail } => println!("ok       {what}: {detail}"),

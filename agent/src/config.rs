@@ -21,6 +21,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// Where pins are unless told otherwise.
+pub const PIN_ROOT: &str = "/sys/fs/bpf/waysteer";
+
 /// The effective configuration. Serialises to what `waysteer run` logs when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Config {
@@ -33,6 +36,8 @@ pub struct Config {
     /// The cluster's pod and service ranges: an unknown destination in them is steered.
     pub mesh_cidrs: Vec<IpNet>,
     pub cgroup: CgroupRoot,
+    /// Where programs, maps and links are pinned; on a bpf file system.
+    pub pin_root: PathBuf,
     pub admin: Admin,
     pub source: Source,
     pub tunnel: Tunnel,

@@ -113,7 +113,9 @@ impl Enroller {
             redirect,
             links,
         } = enrolment;
-        block_in_place(|| drop(links));
+        if let Err(error) = block_in_place(|| links.detach()) {
+            tracing::warn!(%error, uid = spec.uid, "programs of the pod stay behind");
+        }
         self.tunnel.remove(netns.cookie()).await;
         if let Err(error) = block_in_place(|| redirect.remove(&netns)) {
             tracing::warn!(%error, uid = spec.uid, "rules of the pod stay behind");

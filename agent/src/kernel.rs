@@ -5,10 +5,12 @@
 //! what the kernel decided. Nothing here decides anything about the mesh.
 
 pub mod attach;
+mod bpf;
 mod btf;
 pub mod cgroup;
 pub mod explain;
 pub mod features;
+pub mod link;
 pub mod listeners;
 pub mod load;
 pub mod log;
@@ -16,6 +18,7 @@ pub mod maps;
 pub mod netns;
 pub mod object;
 pub mod observe;
+pub mod pins;
 pub mod privileges;
 pub mod redirect;
 mod route_socket;

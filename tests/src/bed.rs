@@ -29,6 +29,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::admin;
+use crate::pins::PinDirectory;
 use crate::process::{Process, Scratch, binary};
 use crate::topology::{Pod, Topology, service_addresses};
 use crate::wait::wait_for;
@@ -85,6 +86,10 @@ pub struct Bed {
     /// The remote node's agent.
     pub remote_agent: Option<Process>,
     pub peers: Vec<Process>,
+    /// Of the agent.
+    pub pins: PinDirectory,
+    /// Of the remote node's agent.
+    pub remote_pins: PinDirectory,
     pub topology: Topology,
     pub scratch: Scratch,
 }
@@ -97,10 +102,14 @@ impl Bed {
         if std::env::var_os("WAYSTEER_KEEP").is_some() {
             scratch.keep();
         }
+        let name = scratch.path().file_name().context("a name")?;
+        let name = name.to_string_lossy().into_owned();
         let mut bed = Self {
             agent: None,
             remote_agent: None,
             peers: Vec::new(),
+            pins: PinDirectory::new(&name),
+            remote_pins: PinDirectory::new(&format!("{name}-remote")),
             topology,
             scratch,
         };
@@ -108,9 +117,9 @@ impl Bed {
         bed.write_pods(ENROLLED)?;
         bed.replace("remote-pods.yaml", &bed.pods_file(REMOTE_ENROLLED)?)?;
         bed.scratch
-            .write("waysteer.toml", bed.config("node1", "", options))?;
-        bed.scratch
-            .write("remote.toml", bed.config("node2", "remote-", options))?;
+            .write("waysteer.toml", bed.config("node1", "", &bed.pins, options))?;
+        let remote = bed.config("node2", "remote-", &bed.remote_pins, options);
+        bed.scratch.write("remote.toml", remote)?;
         bed.start_waypoints(options.waypoints)?;
         if options.start_remote_agent {
             bed.start_remote_agent()?;
@@ -236,13 +245,14 @@ impl Bed {
         Ok(std::fs::rename(new, self.scratch.path().join(name))?)
     }
 
-    fn config(&self, node: &str, prefix: &str, options: &Options) -> String {
+    fn config(&self, node: &str, prefix: &str, pins: &PinDirectory, options: &Options) -> String {
         let path = |name: &str| self.scratch.path().join(format!("{prefix}{name}"));
         format!(
-            "node = {node:?}\ndirect_local = {:?}\nmesh_cidrs = {:?}\nlog = \"info,waysteer=debug\"\n\
+            "node = {node:?}\npin_root = {:?}\ndirect_local = {:?}\nmesh_cidrs = {:?}\nlog = \"info,waysteer=debug\"\n\
              [admin]\nlisten = \"127.0.0.1:15030\"\nsocket = {:?}\n\
              [source]\nkind = \"file\"\nmesh = \"mesh.yaml\"\npods = \"{prefix}pods.yaml\"\n\
              [tunnel]\nkind = \"embedded\"\nca_dir = {:?}\n",
+            pins.path(),
             options.direct_local,
             options.mesh_cidrs,
             path("admin.sock"),

@@ -25,6 +25,7 @@ pub mod interrupt;
 mod ip;
 pub mod netns;
 pub mod peers;
+pub mod pins;
 pub mod pki;
 pub mod process;
 pub mod raw;

@@ -32,6 +32,10 @@ pub struct ConfigArgs {
     /// The root of the cgroup v2 hierarchy [default: where it is mounted]
     #[arg(long, env = "WAYSTEER_CGROUP")]
     pub cgroup: Option<PathBuf>,
+    /// Where programs, maps and links are pinned, on a bpf file system
+    /// [default: /sys/fs/bpf/waysteer]
+    #[arg(long, env = "WAYSTEER_PIN_ROOT")]
+    pub pin_root: Option<PathBuf>,
     /// Where health, metrics and debug pages are served [default: 127.0.0.1:15030]
     #[arg(long, env = "WAYSTEER_ADMIN_LISTEN")]
     pub admin_listen: Option<SocketAddr>,

@@ -19,6 +19,7 @@ pub(super) struct FileConfig {
     pub(super) direct_local: Option<DirectLocal>,
     pub(super) mesh_cidrs: Option<Vec<IpNet>>,
     pub(super) cgroup: Option<PathBuf>,
+    pub(super) pin_root: Option<PathBuf>,
     #[serde(default)]
     pub(super) admin: FileAdmin,
     #[serde(default)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::file::{FileAdmin, FileConfig, FileSource, FileTunnel, SourceKind, TunnelKind};
 use super::{
-    Admin, CgroupRoot, Config, ConfigArgs, ConfigError, DirectLocal, Identity, LogFormat, Source,
-    Tunnel,
+    Admin, CgroupRoot, Config, ConfigArgs, ConfigError, DirectLocal, Identity, LogFormat, PIN_ROOT,
+    Source, Tunnel,
 };
 
 const ADMIN_PORT: u16 = 15030;
@@ -30,6 +30,7 @@ pub(super) fn resolve(
         direct_local,
         mesh_cidrs,
         cgroup,
+        pin_root,
         admin,
         source,
         tunnel,
@@ -43,6 +44,7 @@ pub(super) fn resolve(
         direct_local: direct_local_arg,
         mesh_cidrs: mesh_cidrs_arg,
         cgroup: cgroup_arg,
+        pin_root: pin_root_arg,
         admin_listen,
         admin_socket,
         source_kind,
@@ -108,6 +110,9 @@ pub(super) fn resolve(
             .map(|cidr| cidr.trunc())
             .collect(),
         cgroup: cgroup.map_or(CgroupRoot::Detect, CgroupRoot::Path),
+        pin_root: paths
+            .either(pin_root_arg, pin_root)
+            .unwrap_or_else(|| PathBuf::from(PIN_ROOT)),
         admin,
         source,
         tunnel,

@@ -65,6 +65,7 @@ fn what_is_not_given_has_a_default() {
         direct_local: DirectLocal::Tunnel,
         mesh_cidrs: Vec::new(),
         cgroup: CgroupRoot::Detect,
+        pin_root: "/sys/fs/bpf/waysteer".into(),
         admin: Admin {
             listen: "127.0.0.1:15030".parse().unwrap(),
             socket: "/run/waysteer/admin.sock".into(),
@@ -89,6 +90,7 @@ cluster_id = "c1"
 direct_local = "bypass"
 mesh_cidrs = ["10.0.0.1/8", "fd00::/8"]
 cgroup = "/sys/fs/cgroup/unified"
+pin_root = "/sys/fs/bpf/own"
 admin = {listen = "[::1]:1", socket = "a.sock"}
 log = "debug"
 log_format = "json"
@@ -108,6 +110,7 @@ cluster_id: c1
 direct_local: bypass
 mesh_cidrs: [10.0.0.1/8, "fd00::/8"]
 cgroup: /sys/fs/cgroup/unified
+pin_root: /sys/fs/bpf/own
 admin: {listen: "[::1]:1", socket: a.sock}
 log: debug
 log_format: json
@@ -127,6 +130,7 @@ fn every_key_of_the_file_is_read_from_toml_and_yaml() {
             direct_local: DirectLocal::Bypass,
             mesh_cidrs: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
             cgroup: CgroupRoot::Path("/sys/fs/cgroup/unified".into()),
+            pin_root: "/sys/fs/bpf/own".into(),
             admin: Admin {
                 listen: "[::1]:1".parse().unwrap(),
                 socket: written.directory().join("a.sock"),
@@ -155,6 +159,7 @@ fn every_flag_wins_over_the_file() {
         "--direct-local=tunnel",
         "--mesh-cidrs=192.168.0.0/16,fc00::/7",
         "--cgroup=/cg",
+        "--pin-root=/pins",
         "--admin-listen=127.0.0.1:2",
         "--admin-socket=/b.sock",
         "--source-kind=file",
@@ -176,6 +181,7 @@ fn every_flag_wins_over_the_file() {
             "fc00::/7".parse().unwrap(),
         ],
         cgroup: CgroupRoot::Path("/cg".into()),
+        pin_root: "/pins".into(),
         admin: Admin {
             listen: "127.0.0.1:2".parse().unwrap(),
             socket: "/b.sock".into(),
@@ -201,7 +207,7 @@ fn every_flag_has_a_variable_of_the_same_name() {
         .get_arguments()
         .filter(|arg| arg.get_id() != "help")
         .collect();
-    assert_eq!(flags.len(), 16);
+    assert_eq!(flags.len(), 17);
     for flag in flags {
         let long = flag.get_long().unwrap();
         let expected = format!("WAYSTEER_{}", long.replace('-', "_").to_uppercase());

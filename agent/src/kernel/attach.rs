@@ -1,107 +1,138 @@
-//! Putting the programs to work, by links: what is attached ends with its link, and nothing of
-//! anybody else's is ever touched.
+//! Putting the programs to work, by links: nothing of anybody else's is ever touched.
 //!
 //! In a pod's netns our programs come first. A tcx program before us that returns a final verdict
 //! would hide its packets from us: on ingress from the tunnel, and on egress from the guard, which
 //! is there so that nothing leaves by mistake. The guard does not need to see others' marks: it
 //! goes by what our own programs decided about the socket. All of ours return "next" for what is
 //! not theirs, so those that follow lose nothing.
+//!
+//! Where the programs are pinned the links are too, and outlive the process. None of them is kept
+//! open then: 500 pods would be 1,500 descriptors, and looking is cheap.
 
+mod cgroup;
 mod error;
+mod keep;
 
-use std::fs::File;
-use std::path::Path;
+use std::path::PathBuf;
 
-use aya::Ebpf;
-use aya::programs::cgroup_sock_addr::CgroupSockAddrLink;
-use aya::programs::sock_ops::SockOpsLink;
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{
-    CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, SchedClassifier, SockOps,
-    TcAttachType,
-};
+use aya::programs::{SchedClassifier, TcAttachType};
 
+pub use self::cgroup::CgroupLinks;
 pub use self::error::{AttachError, LinkDrift, LinkProblem};
-use super::load::Programs;
+use self::keep::Kept;
+use super::link::{Hook, Link};
+use super::load::{Programs, program_fd, program_id};
 use super::netns::{PodNetns, PodNetwork, run_in_new_netns};
+use super::pins::{self, Generation};
 
 const LOOPBACK: &str = "lo";
+/// Of `lo` in every netns.
+const LOOPBACK_INDEX: u32 = 1;
 
-/// `connect4`, `connect6` and `sock_ops` on a cgroup; dropping it takes them off.
-#[derive(Debug)]
-pub struct CgroupLinks {
-    _connect: [CgroupSockAddrLink; 2],
-    _sock_ops: SockOpsLink,
-}
-
-/// The programs in one netns; dropping it takes them off.
+/// The programs in one netns. Those that are pinned stay when it is dropped.
 #[derive(Debug)]
 pub struct PodLinks {
     links: Vec<PodLink>,
+    /// Where they are pinned.
+    directory: Option<PathBuf>,
 }
 
 #[derive(Debug)]
 struct PodLink {
-    device: String,
-    program: &'static str,
+    spot: Spot,
     program_id: u32,
-    direction: TcAttachType,
-    _link: SchedClassifierLink,
+    kept: Kept,
+}
+
+/// One hook of one device, and what belongs there.
+#[derive(Clone, Debug)]
+struct Spot {
+    device: String,
+    index: u32,
+    program: &'static str,
+    hook: Hook,
 }
 
 impl Programs {
-    /// Attaches to the cgroup at `path`, and so to all below it.
-    pub fn attach_cgroup(&mut self, path: &Path) -> Result<CgroupLinks, AttachError> {
-        let cgroup = File::open(path).map_err(|source| AttachError::Cgroup {
-            path: path.to_owned(),
-            source,
-        })?;
-        // From the observer to the actors: a flow that is judged is also seen.
-        let sock_ops = attach_sock_ops(&mut self.ebpf, &cgroup)?;
-        let connect4 = attach_connect(&mut self.ebpf, "connect4", &cgroup)?;
-        let connect6 = attach_connect(&mut self.ebpf, "connect6", &cgroup)?;
-        Ok(CgroupLinks {
-            _connect: [connect4, connect6],
-            _sock_ops: sock_ops,
-        })
-    }
-
-    /// Attaches to `lo` and to all devices of a netns, or, after an error, to none. Blocks, see
-    /// [`PodNetns::run`].
+    /// Attaches to `lo` and to all devices of a netns. A link that is pinned from before gets the
+    /// program of now in one step; pins of devices that are gone are removed. After an error what
+    /// was there before is still there, and nothing else. Blocks, see [`PodNetns::run`].
     pub fn attach_pod(
         &mut self,
         netns: &PodNetns,
         network: &PodNetwork,
     ) -> Result<PodLinks, AttachError> {
-        let ebpf = &mut self.ebpf;
-        netns.run(move || {
-            let mut links = vec![attach_tcx(
-                ebpf,
-                "lo_ingress",
-                LOOPBACK,
-                TcAttachType::Ingress,
-            )?];
-            for device in &network.devices {
-                let name = &device.name;
-                // The guard first: what is let in may be answered.
-                links.push(attach_tcx(ebpf, "pod_egress", name, TcAttachType::Egress)?);
-                links.push(attach_tcx(
-                    ebpf,
-                    "pod_ingress",
-                    name,
-                    TcAttachType::Ingress,
-                )?);
+        let cookie = netns.cookie();
+        netns.run(|| self.attach_here(cookie, network))?
+    }
+
+    /// The same in the calling thread's netns, which has this cookie.
+    pub(super) fn attach_here(
+        &self,
+        cookie: u64,
+        network: &PodNetwork,
+    ) -> Result<PodLinks, AttachError> {
+        let pins = self.pins.as_ref();
+        if let Some(generation) = pins {
+            pins::make(&generation.pod(cookie))?;
+        }
+        let mut links: Vec<PodLink> = Vec::new();
+        for spot in spots(network) {
+            match self.attach_spot(&spot, pins, cookie) {
+                Ok(link) => links.push(link),
+                Err(error) => {
+                    for link in links.into_iter().filter(|link| link.kept.is_new) {
+                        // The first failure is what is worth telling.
+                        let _ = link.kept.detach();
+                    }
+                    return Err(error);
+                }
             }
-            Ok(PodLinks { links })
-        })?
+        }
+        let links = PodLinks {
+            links,
+            directory: pins.map(|generation| generation.pod(cookie)),
+        };
+        if let Some(generation) = pins {
+            links.remove_others(generation, cookie)?;
+        }
+        Ok(links)
     }
 
     /// Attaches to a netns of its own, and detaches again.
     pub fn try_tcx(&mut self) -> Result<(), AttachError> {
-        let ebpf = &mut self.ebpf;
-        run_in_new_netns(move || {
-            attach_tcx(ebpf, "lo_ingress", LOOPBACK, TcAttachType::Ingress).map(drop)
+        let program = program_fd(&self.ebpf, "lo_ingress")?;
+        run_in_new_netns(|| {
+            let link = Link::attach_tcx(program, LOOPBACK_INDEX, Hook::TcxIngress);
+            let link = link.map_err(|e| AttachError::refused("lo_ingress", Some(LOOPBACK), e))?;
+            drop(link);
+            Ok(())
         })?
+    }
+
+    fn attach_spot(
+        &self,
+        spot: &Spot,
+        pins: Option<&Generation>,
+        cookie: u64,
+    ) -> Result<PodLink, AttachError> {
+        let program = program_fd(&self.ebpf, spot.program)?;
+        let pin = pins.map(|generation| generation.pod_link(cookie, spot.index, spot.program));
+        let attach = || Link::attach_tcx(program, spot.index, spot.hook);
+        let refused = |source| AttachError::refused(spot.program, Some(&spot.device), source);
+        let kept = keep::keep(
+            pin,
+            program,
+            |place| spot.is_at(place),
+            |_| Ok(true),
+            attach,
+            refused,
+        )?;
+        Ok(PodLink {
+            spot: spot.clone(),
+            program_id: program_id(&self.ebpf, spot.program)?,
+            kept,
+        })
     }
 }
 
@@ -117,15 +148,57 @@ impl PodLinks {
         let ingress = self
             .links
             .iter()
-            .filter(|link| link.program == "pod_ingress");
-        ingress.map(|link| link.device.as_str())
+            .filter(|link| link.spot.program == "pod_ingress");
+        ingress.map(|link| link.spot.device.as_str())
     }
+
+    /// Takes the programs off, and unpins them. Goes on after an error, and returns the first.
+    pub fn detach(self) -> Result<(), AttachError> {
+        let Self { links, directory } = self;
+        let mut result = Ok(());
+        // What lets in goes before what delivers.
+        for link in links.into_iter().rev() {
+            result = result.and(link.kept.detach());
+        }
+        if let Some(directory) = directory {
+            result = result.and(pins::remove(&directory).map_err(AttachError::from));
+        }
+        result
+    }
+
+    /// Pins of devices that are gone or are nobody's any more.
+    fn remove_others(&self, generation: &Generation, cookie: u64) -> Result<(), AttachError> {
+        for pin in generation.pod_links(cookie)? {
+            if !self.links.iter().any(|link| link.kept.is_pinned_at(&pin)) {
+                keep::detach_pin(&pin)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes off and unpins every link of a generation. Goes on after an error, and returns the first.
+pub fn detach_all(generation: &Generation) -> Result<(), AttachError> {
+    let mut pins = Vec::new();
+    for netns in generation.pods()? {
+        pins.extend(generation.pod_links(netns)?);
+    }
+    pins.extend(generation.cgroup_links()?);
+    let detached = pins.iter().map(|pin| keep::detach_pin(pin));
+    detached.fold(Ok(()), Result::and)
 }
 
 impl PodLink {
     /// In the calling thread's netns.
     fn drift(&self) -> Option<LinkDrift> {
-        let problem = match SchedClassifier::query_tcx(&self.device, self.direction) {
+        let spot = &self.spot;
+        let direction = match spot.hook {
+            Hook::TcxEgress => TcAttachType::Egress,
+            Hook::TcxIngress | Hook::SockOps | Hook::Connect4 | Hook::Connect6 => {
+                TcAttachType::Ingress
+            }
+        };
+        let problem = match SchedClassifier::query_tcx(&spot.device, direction) {
             Err(source) => LinkProblem::Unknown(source),
             Ok((_, programs)) => {
                 match programs
@@ -139,66 +212,32 @@ impl PodLink {
             }
         };
         Some(LinkDrift {
-            device: self.device.clone(),
-            program: self.program,
+            device: spot.device.clone(),
+            program: spot.program,
             problem,
         })
     }
 }
 
-fn attach_connect(
-    ebpf: &mut Ebpf,
-    program: &'static str,
-    cgroup: &File,
-) -> Result<CgroupSockAddrLink, AttachError> {
-    let connect: &mut CgroupSockAddr = find(ebpf, program)?;
-    // A link allows others beside it anyway, and before Linux 6.17 takes no flag that says so.
-    let attached = connect.attach(cgroup, CgroupAttachMode::Single);
-    let link = attached.and_then(|id| connect.take_link(id));
-    link.map_err(|source| AttachError::refused(program, None, source))
-}
-
-fn attach_sock_ops(ebpf: &mut Ebpf, cgroup: &File) -> Result<SockOpsLink, AttachError> {
-    let sock_ops: &mut SockOps = find(ebpf, "sock_ops")?;
-    // As above.
-    let attached = sock_ops.attach(cgroup, CgroupAttachMode::Single);
-    let link = attached.and_then(|id| sock_ops.take_link(id));
-    link.map_err(|source| AttachError::refused("sock_ops", None, source))
-}
-
-/// In the calling thread's netns.
-fn attach_tcx(
-    ebpf: &mut Ebpf,
-    program: &'static str,
-    device: &str,
-    direction: TcAttachType,
-) -> Result<PodLink, AttachError> {
-    let classifier: &mut SchedClassifier = find(ebpf, program)?;
-    let refused = |source| AttachError::refused(program, Some(device), source);
-    let program_id = classifier.info().map_err(refused)?.id();
-    // Always tcx: aya would never fall back to clsact, whose qdisc is not ours to touch.
-    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let link = classifier
-        .attach_with_options(device, direction, order)
-        .and_then(|id| classifier.take_link(id))
-        .map_err(refused)?;
-    Ok(PodLink {
+/// In the order of attaching.
+fn spots(network: &PodNetwork) -> Vec<Spot> {
+    let spot = |device: &str, index, program, hook| Spot {
         device: device.to_owned(),
+        index,
         program,
-        program_id,
-        direction,
-        _link: link,
-    })
-}
-
-fn find<'a, P>(ebpf: &'a mut Ebpf, program: &'static str) -> Result<&'a mut P, AttachError>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
-{
-    let found = ebpf
-        .program_mut(program)
-        .ok_or(AttachError::NoProgram { program })?;
-    found
-        .try_into()
-        .map_err(|source| AttachError::refused(program, None, source))
+        hook,
+    };
+    let mut spots = vec![spot(
+        LOOPBACK,
+        LOOPBACK_INDEX,
+        "lo_ingress",
+        Hook::TcxIngress,
+    )];
+    for device in &network.devices {
+        let (name, index) = (&device.name, device.index);
+        // The guard first: what is let in may be answered.
+        spots.push(spot(name, index, "pod_egress", Hook::TcxEgress));
+        spots.push(spot(name, index, "pod_ingress", Hook::TcxIngress));
+    }
+    spots
 }

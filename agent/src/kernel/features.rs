@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::load::{LoadOptions, Programs};
 use super::object::Object;
+use super::pins::PinRoot;
 use super::{cgroup, privileges};
 
 /// One line of the report.
@@ -51,11 +52,14 @@ impl Finding {
 }
 
 /// Tries everything that `waysteer run` needs; leaves nothing behind. Blocks.
-pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>) -> Vec<Finding> {
+pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>, pin_root: &Path) -> Vec<Finding> {
     let mut findings = vec![kernel(), privileges()];
     let root = cgroup::root(cgroup_root);
     findings.push(Finding::of("cgroup v2", root, |root| {
         root.display().to_string()
+    }));
+    findings.push(Finding::of("pins", PinRoot::check(pin_root), |how| {
+        format!("{}: {how}", pin_root.display())
     }));
     match Object::find(object) {
         Ok(object) => findings.extend(programs(&object)),

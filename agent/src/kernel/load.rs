@@ -3,18 +3,20 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use thiserror::Error;
 
-use super::btf;
 use super::explain::Explainer;
 use super::log::{self, KernelLog, LogError};
 use super::maps::{Maps, OpenError};
 use super::object::Object;
 use super::observe::{Counters, Events, FlowVerdicts};
+use super::pins::{self, Generation, PinError};
 use super::privileges::hint;
+use super::{bpf, btf};
 
 /// Every program of the object.
 pub const PROGRAMS: [&str; 7] = [
@@ -36,12 +38,40 @@ pub struct LoadOptions {
     pub dry_run: bool,
     /// Capacities of maps, by name, where they are not to be what the object says.
     pub capacities: BTreeMap<&'static str, u32>,
+    /// Where programs and maps are pinned. Maps that are there already are taken as they are: they
+    /// must be known to fit.
+    pub pins: Option<Generation>,
 }
+
+/// The maps that are pinned, and so outlive the process: all that the programs share with an agent
+/// but its log.
+const PINNED_MAPS: [&str; 19] = [
+    "SETTINGS",
+    "PODS",
+    "POD_ADDRESSES",
+    "WORKLOADS",
+    "SERVICES",
+    "SERVICE_CIDRS",
+    "SERVICE_PORTS",
+    "ENDPOINTS",
+    "WAYPOINTS",
+    "WAYPOINT_MEMBERS",
+    "MESH_CIDRS",
+    "SOCKETS",
+    "FLOWS",
+    "PACKET_FLOWS",
+    "LOCAL_FLOWS",
+    "COUNTERS",
+    "PACKET_COUNTERS",
+    "TRAFFIC",
+    "EVENTS",
+];
 
 /// The programs in the kernel, attached to nothing so far.
 #[derive(Debug)]
 pub struct Programs {
     pub(super) ebpf: Ebpf,
+    pub(super) pins: Option<Generation>,
 }
 
 /// What loading gives: each part for the one task that uses it.
@@ -80,6 +110,8 @@ pub enum LoadError {
     Log(#[from] LogError),
     #[error("the object's maps are not those of this version")]
     Maps(#[from] OpenError),
+    #[error(transparent)]
+    Pins(#[from] PinError),
 }
 
 /// One program, and what the verifier made of it: the instructions it looked at.
@@ -94,6 +126,9 @@ impl Programs {
         for program in PROGRAMS {
             load_one(&mut ebpf, program)?;
         }
+        if let Some(generation) = &options.pins {
+            pin_programs(&ebpf, generation)?;
+        }
         let explainer = Explainer::new(handle(&ebpf, EXPLAIN)?);
         let log = KernelLog::open(&mut ebpf)?;
         let mut take = |name: &'static str| ebpf.take_map(name);
@@ -102,7 +137,10 @@ impl Programs {
         let events = Events::open(&mut take)?;
         let flows = FlowVerdicts::open(&mut take)?;
         Ok(Loaded {
-            programs: Self { ebpf },
+            programs: Self {
+                ebpf,
+                pins: options.pins.clone(),
+            },
             maps,
             counters,
             events,
@@ -138,6 +176,12 @@ fn open(object: &Object, options: &LoadOptions) -> Result<Ebpf, LoadError> {
     loader.override_global("SOCKET_FLAGS", &flags, true);
     for (map, capacity) in &options.capacities {
         loader.map_max_entries(map, *capacity);
+    }
+    if let Some(generation) = &options.pins {
+        generation.make()?;
+        for map in PINNED_MAPS {
+            loader.map_pin_path(map, generation.map(map));
+        }
     }
     loader
         .load(object.bytes())
@@ -179,6 +223,36 @@ fn load_one(ebpf: &mut Ebpf, program: &'static str) -> Result<(), LoadError> {
         _ => return Err(LoadError::Kind { program }),
     }
     .map_err(|source| refused(program, source))
+}
+
+/// In the place of those of an earlier process.
+fn pin_programs(ebpf: &Ebpf, generation: &Generation) -> Result<(), LoadError> {
+    for program in PROGRAMS {
+        let fd = program_fd(ebpf, program)?;
+        pins::replace(&generation.program(program), |path| bpf::pin(fd, path))?;
+    }
+    Ok(())
+}
+
+/// Of a program that was loaded.
+pub(super) fn program_fd<'a>(
+    ebpf: &'a Ebpf,
+    program: &'static str,
+) -> Result<BorrowedFd<'a>, LoadError> {
+    let found = ebpf
+        .program(program)
+        .ok_or(LoadError::NoProgram { program })?;
+    let fd = found.fd().map_err(|source| refused(program, source))?;
+    Ok(fd.as_fd())
+}
+
+/// What the kernel knows a program by that was loaded.
+pub(super) fn program_id(ebpf: &Ebpf, program: &'static str) -> Result<u32, LoadError> {
+    let found = ebpf
+        .program(program)
+        .ok_or(LoadError::NoProgram { program })?;
+    let info = found.info().map_err(|source| refused(program, source))?;
+    Ok(info.id())
 }
 
 /// A handle of its own on a loaded classifier.

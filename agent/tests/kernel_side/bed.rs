@@ -26,18 +26,25 @@ pub(crate) struct Namespace {
 impl Bed {
     pub(crate) fn new() -> Self {
         let (pod, world) = (Namespace::new("pod"), Namespace::new("world"));
+        world.ip("link set lo up");
+        let bed = Self { pod, world };
+        bed.connect();
+        bed
+    }
+
+    /// Lays the wire, with its ends' addresses.
+    pub(crate) fn connect(&self) {
+        let Self { pod, world } = self;
         let peer = format!(
             "link add eth0 type veth peer name eth0 netns {}",
             world.name
         );
         pod.ip(&peer);
-        for (namespace, v4, v6) in [(&pod, POD_V4, POD_V6), (&world, WORLD_V4, WORLD_V6)] {
+        for (namespace, v4, v6) in [(pod, POD_V4, POD_V6), (world, WORLD_V4, WORLD_V6)] {
             namespace.ip("link set eth0 up");
             namespace.ip(&format!("addr add {v4}/24 dev eth0"));
             namespace.ip(&format!("addr add {v6}/64 dev eth0 nodad"));
         }
-        world.ip("link set lo up");
-        Self { pod, world }
     }
 }
 

@@ -7,9 +7,11 @@ mod flows;
 mod links;
 mod listeners;
 mod maps;
+mod pins;
 mod tables;
 mod watch;
 
+use waysteer::config::PIN_ROOT;
 use waysteer::kernel::features;
 use waysteer::kernel::load::{LoadOptions, Loaded, Programs};
 use waysteer::kernel::object::Object;
@@ -45,7 +47,7 @@ fn load(options: &LoadOptions) -> Loaded {
 #[test]
 fn every_program_loads_and_tcx_works() {
     needs_root!();
-    let findings = features::check(None, None);
+    let findings = features::check(None, None, PIN_ROOT.as_ref());
     let failures: Vec<_> = findings
         .iter()
         .filter(|finding| finding.is_failure())
@@ -73,7 +75,7 @@ fn a_broken_object_is_refused_in_words() {
     needs_root!();
     let path = std::env::temp_dir().join(format!("waysteer-broken-{}.o", std::process::id()));
     std::fs::write(&path, b"no object").expect("a file");
-    let findings = features::check(Some(&path), None);
+    let findings = features::check(Some(&path), None, PIN_ROOT.as_ref());
     std::fs::remove_file(&path).expect("the file");
     let failure = findings
         .iter()

@@ -63,17 +63,18 @@ fn cgroup_root() -> Result<PathBuf> {
     root.context("a cgroup v2 hierarchy")
 }
 
-/// The tcx and cgroup links of a process, as its descriptors tell.
-fn bpf_links(process: u32) -> Result<Vec<String>> {
-    let mut links = Vec::new();
-    for entry in std::fs::read_dir(format!("/proc/{process}/fdinfo"))? {
-        let text = std::fs::read_to_string(entry?.path()).unwrap_or_default();
-        if text.contains("link_type") {
-            let id = text.lines().find_map(|line| line.strip_prefix("link_id:"));
-            links.push(id.context("a link's id")?.trim().to_owned());
-        }
-    }
-    Ok(links)
+/// Ids of the links that the agent has pinned.
+fn pinned_links(bed: &Bed) -> Result<Vec<String>> {
+    let pins = bed.pins.list()?;
+    let links = pins.into_iter().map(|path| bed.pins.path().join(path));
+    let links = links.filter(|path| path.is_file() && path.to_string_lossy().contains("/links/"));
+    let id = |path: PathBuf| {
+        let mut command = Command::new("bpftool");
+        command.args(["--json", "link", "show", "pinned"]).arg(path);
+        let link: serde_json::Value = serde_json::from_str(&output(command)?)?;
+        Ok(link["id"].to_string())
+    };
+    links.map(id).collect()
 }
 
 fn existing_links() -> Result<Vec<String>> {
@@ -208,11 +209,11 @@ fn nothing_of_ours_stays_and_nothing_of_others_goes() -> Result<()> {
     })?;
     foreigners.see("captured again", || ask_all(&bed))?;
 
-    let agent = bed.agent.as_ref().context("the agent")?.id();
-    let links = bpf_links(agent)?;
+    let links = pinned_links(&bed)?;
     // Two connect programs, one for sockets, and three for each pod.
     ensure!(links.len() == 12, "{links:?}");
     bed.stop_agent()?;
+    ensure!(!bed.pins.path().exists(), "{:?}", bed.pins.list()?);
     let existing = existing_links()?;
     for link in links {
         ensure!(!existing.contains(&link), "link {link} is still there");

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use aya::programs::ProgramError;
 use thiserror::Error;
 
-use crate::kernel::load::io_error;
+use crate::kernel::load::LoadError;
 use crate::kernel::netns::NetnsError;
+use crate::kernel::pins::PinError;
 use crate::kernel::privileges::hint;
 
 #[derive(Debug, Error)]
@@ -19,17 +20,27 @@ pub enum AttachError {
         #[source]
         source: io::Error,
     },
-    #[error("program {program} is not loaded")]
-    NoProgram { program: &'static str },
+    #[error(transparent)]
+    Program(#[from] LoadError),
     #[error(transparent)]
     Netns(#[from] NetnsError),
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    #[error("cannot take off what is pinned at {}", path.display())]
+    Pinned {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot take a program off")]
+    Detach(#[source] io::Error),
     #[error("cannot attach {program} to {target}{hint}")]
     Refused {
         program: &'static str,
         target: String,
         hint: String,
         #[source]
-        source: Box<ProgramError>,
+        source: io::Error,
     },
 }
 
@@ -51,18 +62,13 @@ pub enum LinkProblem {
 }
 
 impl AttachError {
-    pub(super) fn refused(
-        program: &'static str,
-        device: Option<&str>,
-        source: ProgramError,
-    ) -> Self {
+    pub(super) fn refused(program: &'static str, device: Option<&str>, source: io::Error) -> Self {
         let target = device.unwrap_or("the cgroup").to_owned();
-        let hint = io_error(&source).map(hint).unwrap_or_default();
         Self::Refused {
             program,
             target,
-            hint,
-            source: Box::new(source),
+            hint: hint(&source),
+            source,
         }
     }
 }

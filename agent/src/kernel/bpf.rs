@@ -1,0 +1,152 @@
+//! bpf(2) where aya has no way: links that are made with flags it does not know, updated, looked
+//! at and pinned one by one.
+//!
+//! The structures are prefixes of `union bpf_attr`; the kernel takes what is missing as zero.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::libc;
+
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(super) enum Command {
+    ObjectPin = 6,
+    ObjectGet = 7,
+    InfoByFd = 15,
+    ProgramQuery = 16,
+    LinkCreate = 28,
+    LinkUpdate = 29,
+    LinkDetach = 34,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct ObjectAttr {
+    pub(super) path: u64,
+    pub(super) fd: u32,
+    pub(super) flags: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct InfoAttr {
+    pub(super) fd: u32,
+    pub(super) length: u32,
+    pub(super) info: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct QueryAttr {
+    pub(super) target: u32,
+    pub(super) attach_type: u32,
+    pub(super) query_flags: u32,
+    pub(super) attach_flags: u32,
+    pub(super) programs: u64,
+    pub(super) count: u32,
+    pub(super) padding: u32,
+    pub(super) program_flags: u64,
+    pub(super) links: u64,
+    pub(super) link_flags: u64,
+    pub(super) revision: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct LinkCreateAttr {
+    pub(super) program: u32,
+    /// A descriptor, or the index of a device in the calling thread's netns.
+    pub(super) target: u32,
+    pub(super) attach_type: u32,
+    pub(super) flags: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct LinkUpdateAttr {
+    pub(super) link: u32,
+    pub(super) program: u32,
+    pub(super) flags: u32,
+    pub(super) old_program: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct LinkDetachAttr {
+    pub(super) link: u32,
+}
+
+/// `struct bpf_link_info`, with its union as words.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct LinkInfoBuffer {
+    pub(super) kind: u32,
+    pub(super) id: u32,
+    pub(super) program: u32,
+    pub(super) padding: u32,
+    pub(super) place: [u32; 16],
+}
+
+/// # Safety
+/// What the attributes point to must be as the command wants it, and live until the call is over.
+pub(super) unsafe fn call<A>(command: Command, attr: &mut A) -> io::Result<i32> {
+    // SAFETY: `attr` is readable and writable in its whole size; the rest is the caller's word.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as u32,
+            std::ptr::from_mut(attr),
+            size_of::<A>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(result).map_err(io::Error::other)
+}
+
+/// For commands that answer with a descriptor, which the kernel makes close-on-exec.
+///
+/// # Safety
+/// As for [`call`].
+pub(super) unsafe fn open<A>(command: Command, attr: &mut A) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's word.
+    let fd = unsafe { call(command, attr) }?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives an object a name in a bpf file system.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attr = ObjectAttr {
+        path: path.as_ptr() as u64,
+        fd: raw(object)?,
+        flags: 0,
+    };
+    // SAFETY: the path lives until after the call.
+    unsafe { call(Command::ObjectPin, &mut attr) }.map(drop)
+}
+
+/// Opens whatever is pinned there.
+pub(super) fn get(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let mut attr = ObjectAttr {
+        path: path.as_ptr() as u64,
+        ..ObjectAttr::default()
+    };
+    // SAFETY: the path lives until after the call.
+    unsafe { open(Command::ObjectGet, &mut attr) }
+}
+
+pub(super) fn raw(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    u32::try_from(fd.as_raw_fd()).map_err(io::Error::other)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
