@@ -1,17 +1,19 @@
-//! Programs of somebody else on the hooks that waysteer uses: they count, or drop what they are
-//! told to. Made of single instructions, so that they owe nothing to what is tested.
+//! Programs of somebody else on the hooks that waysteer uses: they count, drop what they are told
+//! to, or rewrite addresses. Made of single instructions, so that they owe nothing to what is
+//! tested.
+
+mod bpf;
 
 use std::fs::File;
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::net::{SocketAddr, SocketAddrV4};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use nix::libc;
 use nix::net::if_::if_nametoindex;
 
 use crate::netns::NetNs;
+use bpf::{Request, count_calls, word};
 
 // Of `linux/bpf.h`.
 const MAP_CREATE: i64 = 0;
@@ -26,12 +28,26 @@ const TCX_INGRESS: u32 = 46;
 const TCX_EGRESS: u32 = 47;
 const TCX_NEXT: i32 = -1;
 const TCX_DROP: i32 = 2;
+const F_BEFORE: u32 = 1 << 3;
+const F_PREORDER: u32 = 1 << 6;
+/// Offsets in `struct bpf_sock_addr`.
+const USER_IP4: i16 = 4;
+const USER_PORT: i16 = 24;
 
 /// Which way packets go that a program sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     Ingress,
     Egress,
+}
+
+/// Where among the programs that are there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// As whoever does not care.
+    Last,
+    /// In front of all that are there now.
+    First,
 }
 
 /// An attached program that counts its calls; it goes away when dropped.
@@ -42,10 +58,34 @@ pub struct Foreign {
     _link: OwnedFd,
 }
 
+/// What is attached, and to what.
+struct Spec<'a> {
+    kind: u32,
+    hook: u32,
+    target: u32,
+    flags: u32,
+    /// What it does besides counting; r6 holds the context.
+    body: &'a [u64],
+    result: i32,
+}
+
 impl Foreign {
+    /// The name that the kernel shows.
+    pub const NAME: &str = "stranger";
+
     /// Counts the packets of a device, after the programs that are there already.
     pub fn on_device(netns: &NetNs, device: &str, direction: Direction) -> Result<Self> {
-        Self::tcx(netns, device, direction, &[])
+        Self::tcx(netns, device, direction, Place::Last, &[])
+    }
+
+    /// Counts the packets of a device.
+    pub fn on_device_at(
+        netns: &NetNs,
+        device: &str,
+        direction: Direction,
+        place: Place,
+    ) -> Result<Self> {
+        Self::tcx(netns, device, direction, place, &[])
     }
 
     /// Drops what comes in for an address's TCP port, and counts everything.
@@ -59,14 +99,36 @@ impl Foreign {
             word(0xb7, 0, 0, TCX_DROP),
             word(0x95, 0, 0, 0),
         ];
-        Self::tcx(netns, device, Direction::Ingress, &drop)
+        Self::tcx(netns, device, Direction::Ingress, Place::Last, &drop)
     }
 
     /// Counts the IPv4 `connect()` calls of a cgroup.
     pub fn on_connect(cgroup: &Path) -> Result<Self> {
-        let cgroup = File::open(cgroup)?;
-        let target = u32::try_from(cgroup.as_raw_fd())?;
-        Self::attach(PROG_CGROUP_SOCK_ADDR, CGROUP_CONNECT4, target, &[], 1)
+        Self::connect4(cgroup, Place::Last, &[])
+    }
+
+    /// Sends IPv4 `connect()` calls of a cgroup elsewhere, as socket load balancers do with a
+    /// service's address, and counts all.
+    pub fn rewriting(
+        cgroup: &Path,
+        place: Place,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+    ) -> Result<Self> {
+        let ip = |address: SocketAddrV4| i32::from_ne_bytes(address.ip().octets());
+        let port = |address: SocketAddrV4| i32::from(address.port().to_be());
+        let rewrite = [
+            // r1 = user_ip4; if it is not `from`, skip six; the same with the port.
+            word(0x61, 0x61, USER_IP4, 0),
+            word(0x56, 1, 6, ip(from)),
+            word(0x61, 0x61, USER_PORT, 0),
+            word(0x56, 1, 4, port(from)),
+            word(0xb4, 1, 0, ip(to)),
+            word(0x63, 0x16, USER_IP4, 0),
+            word(0xb4, 1, 0, port(to)),
+            word(0x63, 0x16, USER_PORT, 0),
+        ];
+        Self::connect4(cgroup, place, &rewrite)
     }
 
     /// Calls so far.
@@ -82,18 +144,48 @@ impl Foreign {
         Ok(value)
     }
 
-    fn tcx(netns: &NetNs, device: &str, direction: Direction, filter: &[u64]) -> Result<Self> {
-        let attach = match direction {
-            Direction::Ingress => TCX_INGRESS,
-            Direction::Egress => TCX_EGRESS,
-        };
-        netns.run(|| {
-            let index = if_nametoindex(device)?;
-            Self::attach(PROG_SCHED_CLS, attach, index, filter, TCX_NEXT)
+    fn connect4(cgroup: &Path, place: Place, body: &[u64]) -> Result<Self> {
+        let cgroup = File::open(cgroup)?;
+        Self::attach(&Spec {
+            kind: PROG_CGROUP_SOCK_ADDR,
+            hook: CGROUP_CONNECT4,
+            target: u32::try_from(cgroup.as_raw_fd())?,
+            flags: match place {
+                Place::Last => 0,
+                // Before those of cgroups below, too.
+                Place::First => F_BEFORE | F_PREORDER,
+            },
+            body,
+            result: 1,
         })
     }
 
-    fn attach(kind: u32, hook: u32, target: u32, filter: &[u64], result: i32) -> Result<Self> {
+    fn tcx(
+        netns: &NetNs,
+        device: &str,
+        direction: Direction,
+        place: Place,
+        body: &[u64],
+    ) -> Result<Self> {
+        netns.run(|| {
+            Self::attach(&Spec {
+                kind: PROG_SCHED_CLS,
+                hook: match direction {
+                    Direction::Ingress => TCX_INGRESS,
+                    Direction::Egress => TCX_EGRESS,
+                },
+                target: if_nametoindex(device)?,
+                flags: match place {
+                    Place::Last => 0,
+                    Place::First => F_BEFORE,
+                },
+                body,
+                result: TCX_NEXT,
+            })
+        })
+    }
+
+    fn attach(spec: &Spec<'_>) -> Result<Self> {
         let mut request = Request::default();
         for field in [MAP_ARRAY, 4, 8, 1] {
             request.put(field);
@@ -101,22 +193,26 @@ impl Foreign {
         // SAFETY: the request holds no address.
         let counter = unsafe { request.open(MAP_CREATE) }.context("a foreign program's map")?;
         let mut code = count_calls(counter.as_raw_fd());
-        code.extend(filter);
-        code.extend([word(0xb7, 0, 0, result), word(0x95, 0, 0, 0)]);
+        code.extend(spec.body);
+        code.extend([word(0xb7, 0, 0, spec.result), word(0x95, 0, 0, 0)]);
         let license = c"GPL";
         let mut request = Request::default();
-        request.put(kind);
+        request.put(spec.kind);
         request.put(u32::try_from(code.len())?);
         request.put_address(code.as_ptr().cast());
         request.put_address(license.as_ptr().cast());
+        request.skip_to(48);
+        request.extend(Self::NAME.as_bytes());
         request.skip_to(68);
-        request.put(if kind == PROG_SCHED_CLS { 0 } else { hook });
+        let is_packet_program = spec.kind == PROG_SCHED_CLS;
+        request.put(if is_packet_program { 0 } else { spec.hook });
         // SAFETY: the code and the licence live until after the call.
         let program = unsafe { request.open(PROG_LOAD) }.context("a foreign program")?;
         let mut request = Request::default();
         request.put(program.as_raw_fd() as u32);
-        request.put(target);
-        request.put(hook);
+        for field in [spec.target, spec.hook, spec.flags] {
+            request.put(field);
+        }
         // SAFETY: the request holds no address.
         let link = unsafe { request.open(LINK_CREATE) }.context("a foreign program's link")?;
         Ok(Self {
@@ -124,93 +220,5 @@ impl Foreign {
             _program: program,
             _link: link,
         })
-    }
-}
-
-/// Adds one to the map's only value; r6 holds the context afterwards.
-fn count_calls(map: i32) -> Vec<u64> {
-    vec![
-        word(0xbf, 0x16, 0, 0),
-        // r1 = map, r2 = &key.
-        word(0x62, 10, -4, 0),
-        word(0x18, 0x11, 0, map),
-        0,
-        word(0xbf, 0xa2, 0, 0),
-        word(0x07, 2, 0, -4),
-        // r0 = map_lookup_elem(); if not null, *r0 += 1.
-        word(0x85, 0, 0, 1),
-        word(0x15, 0, 2, 0),
-        word(0xb7, 1, 0, 1),
-        word(0xdb, 0x10, 0, 0),
-    ]
-}
-
-/// `struct bpf_insn`.
-fn word(code: u8, registers: u8, offset: i16, immediate: i32) -> u64 {
-    let [o0, o1] = offset.to_ne_bytes();
-    let [i0, i1, i2, i3] = immediate.to_ne_bytes();
-    u64::from_ne_bytes([code, registers, o0, o1, i0, i1, i2, i3])
-}
-
-/// `union bpf_attr`, filled from its start.
-#[repr(C, align(8))]
-struct Request {
-    bytes: [u8; 120],
-    length: usize,
-}
-
-impl Default for Request {
-    fn default() -> Self {
-        Self {
-            bytes: [0; 120],
-            length: 0,
-        }
-    }
-}
-
-impl Request {
-    fn put(&mut self, value: u32) {
-        self.extend(&value.to_ne_bytes());
-    }
-
-    fn put_address(&mut self, address: *const u8) {
-        self.extend(&(address.expose_provenance() as u64).to_ne_bytes());
-    }
-
-    fn extend(&mut self, bytes: &[u8]) {
-        let end = self.length + bytes.len();
-        self.bytes[self.length..end].copy_from_slice(bytes);
-        self.length = end;
-    }
-
-    fn skip_to(&mut self, offset: usize) {
-        self.length = offset;
-    }
-
-    /// # Safety
-    /// The addresses in the request must be valid for what the command does with them.
-    unsafe fn open(&self, command: i64) -> io::Result<OwnedFd> {
-        // SAFETY: the caller's promise.
-        let fd = unsafe { self.call(command) }?;
-        // SAFETY: the command has returned a descriptor that nobody else knows.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    }
-
-    /// # Safety
-    /// The addresses in the request must be valid for what the command does with them.
-    unsafe fn call(&self, command: i64) -> io::Result<i32> {
-        // SAFETY: the bytes are as many as the kernel is told; the rest is the caller's promise.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                command,
-                self.bytes.as_ptr(),
-                self.bytes.len(),
-            )
-        };
-        i32::try_from(result)
-            .ok()
-            .filter(|result| *result >= 0)
-            .ok_or_else(io::Error::last_os_error)
     }
 }
