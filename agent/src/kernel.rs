@@ -10,6 +10,8 @@ mod btf;
 pub mod cgroup;
 pub mod explain;
 pub mod features;
+pub mod hooks;
+pub mod inspect;
 pub mod link;
 pub mod listeners;
 pub mod load;

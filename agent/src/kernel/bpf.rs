@@ -16,8 +16,10 @@ use nix::libc;
 pub(super) enum Command {
     ObjectPin = 6,
     ObjectGet = 7,
+    ProgramById = 13,
     InfoByFd = 15,
     ProgramQuery = 16,
+    MapLookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkDetach = 34,
@@ -28,6 +30,14 @@ pub(super) enum Command {
 pub(super) struct ObjectAttr {
     pub(super) path: u64,
     pub(super) fd: u32,
+    pub(super) flags: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct ProgramIdAttr {
+    pub(super) id: u32,
+    pub(super) next_id: u32,
     pub(super) flags: u32,
 }
 
@@ -53,6 +63,19 @@ pub(super) struct QueryAttr {
     pub(super) links: u64,
     pub(super) link_flags: u64,
     pub(super) revision: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct BatchAttr {
+    pub(super) from: u64,
+    pub(super) next: u64,
+    pub(super) keys: u64,
+    pub(super) values: u64,
+    pub(super) count: u32,
+    pub(super) map: u32,
+    pub(super) element_flags: u64,
+    pub(super) flags: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

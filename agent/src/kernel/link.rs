@@ -9,18 +9,13 @@ use nix::libc::EINVAL;
 
 use super::bpf::{
     self, Command, InfoAttr, LinkCreateAttr, LinkDetachAttr, LinkInfoBuffer, LinkUpdateAttr,
-    QueryAttr,
 };
 
 // Of `linux/bpf.h`.
 const BPF_F_BEFORE: u32 = 1 << 3;
 const BPF_F_PREORDER: u32 = 1 << 6;
-const BPF_F_QUERY_EFFECTIVE: u32 = 1;
 const BPF_LINK_TYPE_CGROUP: u32 = 3;
 const BPF_LINK_TYPE_TCX: u32 = 11;
-
-/// Programs at one hook that a query can tell; the kernel allows 64 of each kind.
-const MOST_PROGRAMS: usize = 128;
 
 /// A place for programs, with its number in `enum bpf_attach_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,23 +174,6 @@ impl Hook {
     pub fn number(self) -> u32 {
         self as u32
     }
-}
-
-/// Ids of the programs that a cgroup's sockets run at a hook, in order: its own and inherited ones.
-pub fn effective_programs(cgroup: BorrowedFd<'_>, hook: Hook) -> io::Result<Vec<u32>> {
-    let mut programs = vec![0_u32; MOST_PROGRAMS];
-    let mut attr = QueryAttr {
-        target: bpf::raw(cgroup)?,
-        attach_type: hook.number(),
-        query_flags: BPF_F_QUERY_EFFECTIVE,
-        programs: programs.as_mut_ptr() as u64,
-        count: MOST_PROGRAMS as u32,
-        ..QueryAttr::default()
-    };
-    // SAFETY: `programs` has room for `count` ids, and lives until after the call.
-    unsafe { bpf::call(Command::ProgramQuery, &mut attr) }?;
-    programs.truncate(attr.count as usize);
-    Ok(programs)
 }
 
 fn create(program: BorrowedFd<'_>, target: u32, hook: Hook, flags: u32) -> io::Result<Link> {

@@ -1,9 +1,11 @@
 //! The configuration in the kernel, and the only place that writes it.
 
+mod batch;
 mod error;
 mod order;
 mod store;
 mod table;
+mod verify;
 
 use std::fmt;
 
@@ -22,6 +24,7 @@ pub use self::error::{MapsError, OpenError, TableError, TableFull};
 use self::order::Absent;
 use self::store::{Hash, Trie};
 use self::table::{Stale, Table};
+pub use self::verify::{Differences, Round};
 use super::wire::Wire;
 use crate::compile::{Changes, CidrTableKey, Tables};
 

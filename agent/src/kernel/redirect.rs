@@ -204,6 +204,14 @@ impl Redirect {
     }
 }
 
+/// What a netns lacks for these addresses, which are of now. In its own netns, by a socket of it.
+pub(super) async fn missing(
+    handle: &Handle,
+    network: &PodNetwork,
+) -> Result<Vec<Drift>, RedirectError> {
+    drift::read(handle, Wanted::of(network)?).await
+}
+
 async fn loopback_is_up(handle: &Handle) -> Result<bool, RouteSocketError> {
     let link = handle
         .link()

@@ -4,8 +4,10 @@
 mod bed;
 mod capture;
 mod flows;
+mod inspect;
 mod links;
 mod listeners;
+mod map_drift;
 mod maps;
 mod pins;
 mod tables;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, SchedClassifier, TcAttachType};
 use waysteer::kernel::cgroup;
-use waysteer::kernel::link::{Hook, Link, Place, effective_programs};
+use waysteer::kernel::hooks::run_by;
+use waysteer::kernel::link::{Hook, Link, Place};
 use waysteer::kernel::load::{LoadOptions, Loaded};
 use waysteer::kernel::object::Object;
 use waysteer::kernel::pins::{Generation, PinError, PinRoot, remove};
@@ -211,7 +212,7 @@ fn programs_of_the_cgroup_come_first_and_are_exchanged_in_place() {
     needs_root!();
     let cgroup_path = cgroup::root(None).expect("a cgroup v2 hierarchy");
     let cgroup = File::open(&cgroup_path).expect("the cgroup");
-    let running = |hook| effective_programs(cgroup.as_fd(), hook).expect("a query");
+    let running = |hook| run_by(cgroup.as_fd(), hook).expect("a query");
     let directories = [Root::new(), Root::new()];
     let roots: Vec<PinRoot> = directories.iter().map(Root::open).collect();
     let generations = roots.iter().map(|root| root.next_generation(ABI_VERSION));

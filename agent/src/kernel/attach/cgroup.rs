@@ -8,7 +8,8 @@ use std::path::Path;
 
 use super::AttachError;
 use super::keep::{self, Kept};
-use crate::kernel::link::{Hook, Link, LinkInfo, Place, Precedence, effective_programs};
+use crate::kernel::hooks;
+use crate::kernel::link::{Hook, Link, LinkInfo, Place, Precedence};
 use crate::kernel::load::{Programs, program_fd, program_id};
 
 /// From the observer to the actors: a flow that is judged is also seen.
@@ -59,7 +60,7 @@ impl Programs {
         // Not taken for granted: with programs of both kinds of order at a hook, a kernel may
         // exchange the wrong one.
         let is_settled = |before: LinkInfo| {
-            let running = effective_programs(cgroup.as_fd(), hook)?;
+            let running = hooks::run_by(cgroup.as_fd(), hook)?;
             let is_gone = before.program == program_id || !running.contains(&before.program);
             Ok(is_gone && running.contains(&program_id))
         };

@@ -1,5 +1,7 @@
 //! What can go wrong with the configuration maps.
 
+use std::io;
+
 use aya::maps::MapError;
 use thiserror::Error;
 
@@ -7,6 +9,14 @@ use thiserror::Error;
 pub enum OpenError {
     #[error("there is no map {map}")]
     Missing { map: &'static str },
+    #[error("map {map} is of another kind")]
+    Kind { map: &'static str },
+    #[error("no second handle on map {map}")]
+    Handle {
+        map: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("map {map} has another layout")]
     Layout {
         map: &'static str,
@@ -23,6 +33,12 @@ pub enum MapsError {
     Incomplete { tables: Vec<TableError> },
     #[error("cannot write the settings")]
     Settings(#[source] MapError),
+    #[error("cannot list map {map}")]
+    Unlisted {
+        map: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("cannot read map {map}")]
     Unreadable {
         map: &'static str,

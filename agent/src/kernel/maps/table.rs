@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Map, MapError};
 use nix::libc::{E2BIG, ENOENT, ENOSPC};
@@ -21,10 +22,12 @@ pub(super) enum Stale {
 }
 
 pub(super) struct Table<S, K, V> {
-    name: &'static str,
+    pub(super) name: &'static str,
     capacity: u32,
     stale: Stale,
-    store: S,
+    pub(super) store: S,
+    /// The same map, for what aya has no way to do.
+    pub(super) fd: OwnedFd,
     /// What should be in the map and is not.
     pub(super) pending: BTreeMap<K, V>,
 }
@@ -40,17 +43,20 @@ impl<S: Store<K, V>, K: Ord + Copy + Debug, V: Copy> Table<S, K, V> {
     {
         let map = take(name).ok_or(OpenError::Missing { map: name })?;
         let layout = |source| OpenError::Layout { map: name, source };
-        let capacity = match &map {
-            Map::HashMap(data) | Map::LpmTrie(data) => data.info().map_err(layout)?.max_entries(),
-            // Of aya's kinds, not ours; the conversion refuses it.
-            _ => 0,
+        let (Map::HashMap(data) | Map::LpmTrie(data)) = &map else {
+            // Of aya's kinds, not ours.
+            return Err(OpenError::Kind { map: name });
         };
+        let capacity = data.info().map_err(layout)?.max_entries();
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|source| OpenError::Handle { map: name, source })?;
         let store = S::try_from(map).map_err(layout)?;
         Ok(Self {
             name,
             capacity,
             stale,
             store,
+            fd,
             pending: BTreeMap::new(),
         })
     }

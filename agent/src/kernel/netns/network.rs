@@ -6,6 +6,7 @@ use std::path::Path;
 use futures_util::TryStreamExt;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::Handle;
 
 use super::{NetnsError, PodNetns};
 use crate::kernel::route_socket::{RouteSocketError, failed, with_route_socket};
@@ -46,25 +47,28 @@ impl PodNetwork {
 
     /// Of the calling thread's netns.
     pub(in crate::kernel) fn of_this_thread() -> Result<Self, RouteSocketError> {
-        with_route_socket(async |handle| {
-            let links: Vec<LinkMessage> = handle
-                .link()
-                .get()
-                .execute()
-                .try_collect()
-                .await
-                .map_err(failed("list devices"))?;
-            let addresses: Vec<AddressMessage> = handle
-                .address()
-                .get()
-                .execute()
-                .try_collect()
-                .await
-                .map_err(failed("list addresses"))?;
-            Ok(Self {
-                devices: links.iter().filter_map(device).collect(),
-                addresses: addresses.iter().filter_map(global_address).collect(),
-            })
+        with_route_socket(async |handle| Self::read(&handle).await)
+    }
+
+    /// Of the socket's netns.
+    pub(in crate::kernel) async fn read(handle: &Handle) -> Result<Self, RouteSocketError> {
+        let links: Vec<LinkMessage> = handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(failed("list devices"))?;
+        let addresses: Vec<AddressMessage> = handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(failed("list addresses"))?;
+        Ok(Self {
+            devices: links.iter().filter_map(device).collect(),
+            addresses: addresses.iter().filter_map(global_address).collect(),
         })
     }
 }

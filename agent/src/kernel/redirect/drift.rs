@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use rtnetlink::Handle;
+
 use super::{ON, RedirectError, SYSCTLS, Wanted, loopback_is_up, routes, rules, with_route_socket};
 
 /// An IP version, with what is particular to a pod in it.
@@ -47,6 +49,11 @@ impl fmt::Display for Drift {
 }
 
 pub(super) fn of_this_thread(wanted: Wanted) -> Result<Vec<Drift>, RedirectError> {
+    with_route_socket(async |handle| read(&handle, wanted).await)
+}
+
+/// In the calling thread's netns, which is the socket's.
+pub(super) async fn read(handle: &Handle, wanted: Wanted) -> Result<Vec<Drift>, RedirectError> {
     let mut drifts = Vec::new();
     for sysctl in SYSCTLS {
         let found = sysctl.read()?;
@@ -57,18 +64,15 @@ pub(super) fn of_this_thread(wanted: Wanted) -> Result<Vec<Drift>, RedirectError
             });
         }
     }
-    with_route_socket(async |handle| {
-        if !loopback_is_up(&handle).await? {
-            drifts.push(Drift::LoopbackDown);
+    if !loopback_is_up(handle).await? {
+        drifts.push(Drift::LoopbackDown);
+    }
+    for family in wanted.families() {
+        let missing = rules::missing(handle, family).await?.into_iter();
+        drifts.extend(missing.map(|mark| Drift::RuleMissing { family, mark }));
+        if !routes::is_there(handle, family).await? {
+            drifts.push(Drift::RouteMissing { family });
         }
-        for family in wanted.families() {
-            let missing = rules::missing(&handle, family).await?.into_iter();
-            drifts.extend(missing.map(|mark| Drift::RuleMissing { family, mark }));
-            if !routes::is_there(&handle, family).await? {
-                drifts.push(Drift::RouteMissing { family });
-            }
-        }
-        Ok::<_, RedirectError>(())
-    })?;
+    }
     Ok(drifts)
 }
