@@ -4,6 +4,7 @@
 //! the kernel has queued first, so a packet that was received anywhere before the question is in the
 //! answer: "nothing was seen" needs no waiting.
 
+mod filter;
 mod frame;
 mod socket;
 
@@ -16,6 +17,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result};
 
 use crate::netns::NetNs;
+pub use filter::Filter;
 pub use frame::Protocol;
 use frame::Segment;
 use socket::Tap;
@@ -92,8 +94,18 @@ struct State {
 impl Capture {
     /// Starts to record; what passes after the return is in it.
     pub fn start(netns: &NetNs, interfaces: &[&str]) -> Result<Self> {
+        Self::open(netns, interfaces, None)
+    }
+
+    /// The same for packets that a filter lets through; the others do not exist.
+    pub fn start_filtered(netns: &NetNs, interfaces: &[&str], filter: &Filter) -> Result<Self> {
+        Self::open(netns, interfaces, Some(filter))
+    }
+
+    fn open(netns: &NetNs, interfaces: &[&str], filter: Option<&Filter>) -> Result<Self> {
         let taps: Result<Vec<Tap>> = netns.run(|| {
-            let open = |name: &&str| Tap::open(name).with_context(|| format!("capture on {name}"));
+            let open =
+                |name: &&str| Tap::open(name, filter).with_context(|| format!("capture on {name}"));
             interfaces.iter().map(open).collect()
         });
         let shared = Arc::new(Shared {

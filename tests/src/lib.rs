@@ -5,6 +5,8 @@
 //! netns ─► ip ─► topology ─► capture          what is on which wire
 //!                        └─► peers, dial, raw  who talks to whom
 //!                        └─► pki ─► forward    HBONE without a tunnel of ours in between
+//!                        └─► zds                a ztunnel as far as its agent can tell
+//!                        └─► load              traffic of every class at once, all of it checked
 //!                        └─► process ─► envoy  what is started in there
 //! ```
 //!
@@ -23,6 +25,7 @@ pub mod forward;
 pub mod http;
 pub mod interrupt;
 mod ip;
+pub mod load;
 pub mod netns;
 pub mod peers;
 pub mod pins;
@@ -32,3 +35,4 @@ pub mod raw;
 pub mod skip;
 pub mod topology;
 pub mod wait;
+pub mod zds;

@@ -10,6 +10,7 @@ use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Socket, Type};
 
+use super::filter::Filter;
 use super::frame::{self, Segment};
 
 /// How long the reader may sleep before it looks whether it should stop.
@@ -30,12 +31,15 @@ pub(super) struct Tap {
 
 impl Tap {
     /// In the calling thread's namespace.
-    pub(super) fn open(interface: &str) -> Result<Self> {
+    pub(super) fn open(interface: &str, filter: Option<&Filter>) -> Result<Self> {
         let index = if_nametoindex(interface).context("no such interface")?;
         // Without a protocol until it is bound, or it would get every interface's frames.
         let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None)
             .context("a packet socket needs root")?;
         force_queue(&socket).context("SO_RCVBUFFORCE")?;
+        if let Some(filter) = filter {
+            filter.attach(&socket).context("SO_ATTACH_FILTER")?;
+        }
         bind(&socket, index).context("the packet socket could not be bound")?;
         Ok(Self {
             interface: interface.to_owned(),
