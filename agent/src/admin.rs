@@ -21,7 +21,7 @@ use crate::kernel::observe::Counters;
 use crate::metrics;
 use crate::source::Severity;
 use crate::state::{PodState, PodStatus, SourceStatus, State};
-use crate::tunnel::{EmbeddedTunnel, View};
+use crate::tunnel::{Tunnel, TunnelStatus, View};
 
 /// What the pages read.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Sources {
     pub counters: Counters,
     pub explainer: Explainer,
     pub view: tokio::sync::watch::Receiver<Arc<View>>,
-    pub tunnel: Arc<EmbeddedTunnel>,
+    pub tunnel: Arc<Tunnel>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -130,8 +130,11 @@ async fn readyz(AxumState(sources): Shared) -> Response {
         missing.push(format!("maps: {error}"));
     }
     for pod in sources.state.pods() {
-        if let PodState::Failed(error) = &pod.state {
-            missing.push(format!("pod {}/{}: {error}", pod.namespace, pod.name));
+        match &pod.state {
+            PodState::Enrolled => {}
+            PodState::Pending(reason) | PodState::Failed(reason) => {
+                missing.push(format!("pod {}/{}: {reason}", pod.namespace, pod.name));
+            }
         }
     }
     if missing.is_empty() {
@@ -161,7 +164,7 @@ struct Status {
     diagnostics: Vec<String>,
     map_error: Option<String>,
     pods: Vec<PodStatus>,
-    tunnel: crate::tunnel::StatsSnapshot,
+    tunnel: TunnelStatus,
 }
 
 async fn status(AxumState(sources): Shared) -> Json<Status> {
@@ -175,7 +178,7 @@ async fn status(AxumState(sources): Shared) -> Json<Status> {
         diagnostics: state.diagnostics(),
         map_error: state.map_error(),
         pods: state.pods(),
-        tunnel: sources.tunnel.stats(),
+        tunnel: sources.tunnel.status(),
     })
 }
 

@@ -26,7 +26,7 @@ use crate::kernel::pins::{Generation, PinError, PinRoot};
 use crate::reconcile::{ReconcileError, Reconciler, chain};
 use crate::source::file::{FileSource, FileSourceError};
 use crate::state::State;
-use crate::tunnel::{EmbeddedTunnel, TunnelError, Verdicts, View};
+use crate::tunnel::{self, EmbeddedTunnel, TunnelError, Verdicts, View, Ztunnel};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -66,7 +66,6 @@ pub enum AppError {
 /// When it cannot start, or when a task that everything hangs on fails.
 pub async fn run(config: Config) -> Result<(), AppError> {
     let listeners = Listeners::bind(&config.admin).await?;
-    let certs = certificates(&config)?;
     let object = Object::find(None)?;
     let (pins, generation) = pins(&config.pin_root)?;
     let options = LoadOptions {
@@ -85,7 +84,15 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let state = Arc::new(State::default());
     let (view, views) = watch::channel(Arc::new(View::default()));
     let verdicts = Arc::new(KernelVerdicts(loaded.flows));
-    let tunnel = Arc::new(EmbeddedTunnel::new(certs, verdicts, views.clone())?);
+    let tunnel = Arc::new(match &config.tunnel {
+        Tunnel::Embedded { identity } => {
+            let certs = certificates(identity)?;
+            tunnel::Tunnel::Embedded(EmbeddedTunnel::new(certs, verdicts, views.clone())?)
+        }
+        Tunnel::Ztunnel { socket } => {
+            tunnel::Tunnel::Ztunnel(Ztunnel::start(socket).map_err(TunnelError::from)?)
+        }
+    });
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<Result<(), AppError>> = JoinSet::new();
 
@@ -190,8 +197,7 @@ fn node(config: &Config) -> Node {
     }
 }
 
-fn certificates(config: &Config) -> Result<Arc<dyn CertSource>, CertError> {
-    let Tunnel::Embedded { identity } = &config.tunnel;
+fn certificates(identity: &Identity) -> Result<Arc<dyn CertSource>, CertError> {
     Ok(match identity {
         Identity::CaDir(directory) => Arc::new(LocalCa::load_or_create(directory)?),
         Identity::Certs(directory) => Arc::new(FileCerts::from_dir(directory)?),

@@ -91,7 +91,13 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Tunnel {
-    Embedded { identity: Identity },
+    Embedded {
+        identity: Identity,
+    },
+    /// The agent listens on this socket, and ztunnel connects.
+    Ztunnel {
+        socket: PathBuf,
+    },
 }
 
 /// Where the embedded tunnel's certificates come from.
@@ -129,6 +135,11 @@ pub enum ConfigError {
     Conflict {
         first: &'static str,
         second: &'static str,
+    },
+    #[error("{key} means nothing with tunnel.kind = \"{kind}\": remove it")]
+    OtherTunnel {
+        key: &'static str,
+        kind: &'static str,
     },
     #[error("{key} must not be empty")]
     Empty { key: &'static str },

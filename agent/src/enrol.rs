@@ -12,13 +12,13 @@ use crate::kernel::load::Programs;
 use crate::kernel::netns::{NetnsError, PodNetns, PodNetwork};
 use crate::kernel::redirect::{Drift, Redirect, RedirectError};
 use crate::model::PodSpec;
-use crate::tunnel::{EmbeddedTunnel, TunnelError};
+use crate::tunnel::{Readiness, Tunnel, TunnelError};
 
 /// Puts rules, programs and the tunnel's listeners into pods' netns.
 #[derive(Debug)]
 pub struct Enroller {
     pub programs: Programs,
-    pub tunnel: Arc<EmbeddedTunnel>,
+    pub tunnel: Arc<Tunnel>,
 }
 
 /// What was put into one pod's netns.
@@ -76,7 +76,7 @@ impl Enroller {
         let redirect = block_in_place(|| Redirect::install(&netns, &network))?;
         let entered: Result<PodLinks, EnrolError> = async {
             let fd: OwnedFd = netns.try_clone_fd().map_err(EnrolError::Keep)?;
-            self.tunnel.add(netns.cookie(), fd).await?;
+            self.tunnel.add(&spec, netns.cookie(), fd).await?;
             let drift = block_in_place(|| redirect.verify(&netns))?;
             if !drift.is_empty() {
                 return Err(EnrolError::Drift(drift));
@@ -95,7 +95,7 @@ impl Enroller {
                 links,
             }),
             Err(error) => {
-                self.tunnel.remove(netns.cookie()).await;
+                self.tunnel.remove(&spec.uid, netns.cookie()).await;
                 if let Err(error) = block_in_place(|| redirect.remove(&netns)) {
                     tracing::warn!(%error, "rules of a pod that was not enrolled stay behind");
                 }
@@ -116,10 +116,17 @@ impl Enroller {
         if let Err(error) = block_in_place(|| links.detach()) {
             tracing::warn!(%error, uid = spec.uid, "programs of the pod stay behind");
         }
-        self.tunnel.remove(netns.cookie()).await;
+        self.tunnel.remove(&spec.uid, netns.cookie()).await;
         if let Err(error) = block_in_place(|| redirect.remove(&netns)) {
             tracing::warn!(%error, uid = spec.uid, "rules of the pod stay behind");
         }
+    }
+}
+
+impl Enroller {
+    /// Whether the tunnel serves the pod.
+    pub fn readiness(&self, enrolment: &Enrolment) -> Readiness {
+        self.tunnel.readiness(&enrolment.spec.uid)
     }
 }
 

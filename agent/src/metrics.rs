@@ -1,5 +1,7 @@
 //! Prometheus metrics: read from the kernel and the state at each scrape, stored nowhere.
 
+mod tunnel;
+
 use std::fmt;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -10,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::admin::Sources;
 use crate::kernel::observe::ObserveError;
 use crate::source::Severity;
-use crate::state::PodState;
+use crate::state::{PodState, PodStatus};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -59,7 +61,8 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
             })
             .collect(),
         gauges: gauges(sources),
-        tunnel: sources.tunnel.stats(),
+        pods: pods(&sources.state.pods()),
+        tunnel: sources.tunnel.status(),
     };
     registry.register_collector(Box::new(collector));
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -74,23 +77,26 @@ struct Collected {
     packets: Vec<(Labels, u64)>,
     traffic: Vec<(Labels, crate::kernel::observe::Traffic)>,
     gauges: Vec<(&'static str, &'static str, u64)>,
-    tunnel: crate::tunnel::StatsSnapshot,
+    pods: Vec<(Labels, u64)>,
+    tunnel: crate::tunnel::TunnelStatus,
 }
 
 fn gauges(sources: &Sources) -> Vec<(&'static str, &'static str, u64)> {
     let state = &sources.state;
     let source = state.source();
     let pods = state.pods();
-    let failed = pods
-        .iter()
-        .filter(|pod| matches!(pod.state, PodState::Failed(_)))
-        .count();
+    let in_state = |wanted: fn(&PodState) -> bool| {
+        let pods = pods.iter();
+        pods.filter(|pod| wanted(&pod.state)).count()
+    };
+    let enrolled = in_state(|state| matches!(state, PodState::Enrolled));
+    let failed = in_state(|state| matches!(state, PodState::Failed(_)));
     let count = |number: usize| number as u64;
     vec![
         (
             "waysteer_pods_enrolled",
-            "Pods whose traffic is captured",
-            count(pods.len() - failed),
+            "Pods whose traffic is captured and that the tunnel serves",
+            count(enrolled),
         ),
         (
             "waysteer_pods_failed",
@@ -163,21 +169,48 @@ impl prometheus_client::collector::Collector for Collected {
                 &mut self.traffic.iter().map(|(labels, t)| (labels, value(t))),
             )?;
         }
-        let none = Labels::new();
-        for (name, help, value) in TUNNEL {
-            counter(
-                name,
-                help,
-                &mut std::iter::once((&none, value(&self.tunnel))),
-            )?;
-        }
         for (name, help, value) in &self.gauges {
             let gauge = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));
             let family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(family)?;
         }
-        Ok(())
+        encode_gauges(
+            &mut encoder,
+            "waysteer_pods",
+            "Local pods, by state",
+            &self.pods,
+        )?;
+        tunnel::encode(&self.tunnel, &mut encoder)
     }
+}
+
+/// One number for each state, also where it is 0.
+fn pods(pods: &[PodStatus]) -> Vec<(Labels, u64)> {
+    let mut counts = [("enrolled", 0), ("pending", 0), ("failed", 0)];
+    for pod in pods {
+        let label = pod.state.label();
+        for (state, count) in &mut counts {
+            *count += u64::from(*state == label);
+        }
+    }
+    counts
+        .into_iter()
+        .map(|(state, count)| (vec![("state", state.into())], count))
+        .collect()
+}
+
+fn encode_gauges(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: &[(Labels, u64)],
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in values {
+        let gauge = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));
+        gauge.encode(family.encode_family(labels)?)?;
+    }
+    Ok(())
 }
 
 fn encode_one(family: &mut MetricEncoder<'_>, labels: &Labels, value: u64) -> fmt::Result {
@@ -211,48 +244,5 @@ const TRAFFIC: &[Field<crate::kernel::observe::Traffic>] = &[
         "waysteer_connection_duration_milliseconds",
         "Time that closed connections had been open, in sum",
         |t| t.duration_ns / 1_000_000,
-    ),
-];
-
-const TUNNEL: &[Field<crate::tunnel::StatsSnapshot>] = &[
-    (
-        "waysteer_tunnel_outbound_hbone",
-        "Connections taken over HBONE",
-        |t| t.outbound_hbone,
-    ),
-    (
-        "waysteer_tunnel_outbound_plain",
-        "Connections dialled in plain TCP",
-        |t| t.outbound_plain,
-    ),
-    (
-        "waysteer_tunnel_outbound_refused",
-        "Connections without a next hop",
-        |t| t.outbound_refused,
-    ),
-    (
-        "waysteer_tunnel_outbound_failed",
-        "Connections whose next hop failed",
-        |t| t.outbound_failed,
-    ),
-    (
-        "waysteer_tunnel_inbound_hbone",
-        "HBONE streams to applications",
-        |t| t.inbound_hbone,
-    ),
-    (
-        "waysteer_tunnel_inbound_plain",
-        "Plaintext connections let in",
-        |t| t.inbound_plain,
-    ),
-    (
-        "waysteer_tunnel_inbound_refused",
-        "Inbound connections refused",
-        |t| t.inbound_refused,
-    ),
-    (
-        "waysteer_tunnel_inbound_failed",
-        "HBONE connections that failed",
-        |t| t.inbound_failed,
     ),
 ];

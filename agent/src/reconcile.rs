@@ -17,7 +17,7 @@ use crate::kernel::maps::Maps;
 use crate::model::{Delta, Mesh, PodSpec};
 use crate::source::{Event, Report, Severity};
 use crate::state::{PodState, PodStatus, SourceStatus, State};
-use crate::tunnel::{TunnelError, View};
+use crate::tunnel::{Readiness, TunnelError, View};
 
 /// A pod that could not be enrolled is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
@@ -74,6 +74,7 @@ impl Reconciler {
         };
         // Host probes must be told apart before the first pod is enrolled.
         work.write();
+        let mut readiness = work.with.enroller.tunnel.changes();
         let result = loop {
             let retry = work
                 .retry_at
@@ -81,6 +82,7 @@ impl Reconciler {
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
                 () = sleep_until(retry) => work.enrol_wanted().await,
+                Ok(()) = readiness.changed() => work.show_readiness(),
                 event = events.recv() => match event {
                     Some(event) => if let Err(error) = work.handle(event).await {
                         break Err(error);
@@ -113,7 +115,8 @@ impl Work {
     fn apply_mesh(&mut self, delta: Delta) -> Result<(), ReconcileError> {
         let first = !self.mesh.complete;
         self.mesh.apply(delta);
-        if first && self.mesh.complete && !self.mesh.policies.is_empty() {
+        let unenforced = !self.with.enroller.tunnel.enforces_policies();
+        if first && self.mesh.complete && unenforced && !self.mesh.policies.is_empty() {
             let names: Vec<String> = self.mesh.policies.keys().map(ToString::to_string).collect();
             return Err(TunnelError::Policies {
                 policies: names.join(", "),
@@ -153,6 +156,7 @@ impl Work {
         self.enrol_wanted().await;
         self.pods_known = true;
         self.write();
+        self.with.enroller.tunnel.pods_registered();
     }
 
     /// Enrols every wanted pod that is not yet; what fails is tried again later.
@@ -184,8 +188,9 @@ impl Work {
                         uid = status.uid,
                         netns = enrolment.netns(),
                         addresses = ?status.addresses,
-                        "pod enrolled"
+                        "pod captured"
                     );
+                    status.state = state_of(self.with.enroller.readiness(&enrolment));
                     self.enrolled.insert(status.uid.clone(), enrolment);
                     // A pod counts once the kernel knows it.
                     self.write();
@@ -203,6 +208,27 @@ impl Work {
                 }
             }
             self.with.state.set_pod(status);
+        }
+    }
+
+    /// After something changed on the tunnel's side.
+    fn show_readiness(&self) {
+        for (uid, enrolment) in &self.enrolled {
+            let state = state_of(self.with.enroller.readiness(enrolment));
+            let Some(before) = self.with.state.set_pod_state(uid, state.clone()) else {
+                continue;
+            };
+            let spec = enrolment.spec();
+            let pod = format_args!("{}/{}", spec.namespace, spec.name);
+            match state {
+                PodState::Enrolled => tracing::info!(%pod, uid, "pod enrolled"),
+                PodState::Pending(reason) if before == PodState::Enrolled => {
+                    tracing::warn!(%pod, uid, reason, "pod no longer served by the tunnel");
+                }
+                PodState::Pending(reason) | PodState::Failed(reason) => {
+                    tracing::debug!(%pod, uid, reason, "pod pending");
+                }
+            }
         }
     }
 
@@ -274,6 +300,13 @@ impl Work {
             rejected: self.mesh.rejected.len(),
             map_entries: compiled.tables.len(),
         }
+    }
+}
+
+fn state_of(readiness: Readiness) -> PodState {
+    match readiness {
+        Readiness::Ready => PodState::Enrolled,
+        Readiness::Waiting { reason } | Readiness::Refused { reason } => PodState::Pending(reason),
     }
 }
 

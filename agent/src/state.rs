@@ -42,10 +42,22 @@ pub struct PodStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PodState {
-    /// Rules, programs and maps are in place and the tunnel listens.
+    /// Rules, programs and maps are in place and the tunnel serves the pod.
     Enrolled,
+    /// Captured, but its tunnel is not ready, for this reason: flows that need it are held.
+    Pending(String),
     /// Not captured; tried again.
     Failed(String),
+}
+
+impl PodState {
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Enrolled => "enrolled",
+            Self::Pending(_) => "pending",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -87,6 +99,14 @@ impl State {
 
     pub fn set_pod(&self, status: PodStatus) {
         self.lock().pods.insert(status.uid.clone(), status);
+    }
+
+    /// What the pod's state was, if it is another one now.
+    pub fn set_pod_state(&self, uid: &str, state: PodState) -> Option<PodState> {
+        let mut inner = self.lock();
+        let pod = inner.pods.get_mut(uid)?;
+        let before = std::mem::replace(&mut pod.state, state);
+        (before != pod.state).then_some(before)
     }
 
     pub fn remove_pod(&self, uid: &str) {

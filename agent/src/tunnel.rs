@@ -1,40 +1,28 @@
-//! The embedded tunnel: ztunnel's ports in every enrolled netns, spoken by the `hbone` crate.
+//! What turns application bytes into HBONE and back, in every enrolled pod's netns: the embedded
+//! tunnel, or ztunnel.
 //!
-//! For one machine, demos and tests. What to do with a connection was decided by the kernel: the
-//! verdict stands in `FLOWS` under the connection's tuple. The tunnel never decides for plaintext
-//! by itself: a flow whose verdict names no next hop is held for a while and then reset.
+//! A pod is handed to the tunnel after its rules, programs and map entries are in place; whether
+//! the tunnel has taken it is asked with [`Tunnel::readiness`], and may change at any time.
 
-mod dial;
-mod inbound;
-mod outbound;
-mod pod;
-mod sockets;
-mod stats;
+mod embedded;
 mod view;
+mod zds;
 
-pub use pod::PodSockets;
-pub use stats::{Stats, StatsSnapshot};
+pub use embedded::{EmbeddedTunnel, PodSockets, Stats, StatsSnapshot, Verdicts};
 pub use view::View;
+pub use zds::{Answer, Kind, Latency, ZdsError, Ztunnel, ZtunnelStatus};
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
-use tokio_util::sync::CancellationToken;
-use waysteer_common::abi::key::FlowKey;
-use waysteer_common::verdict::Verdict;
-use waysteer_hbone::certs::CertSource;
-use waysteer_hbone::client::{Pool, PoolConfig};
+use serde::Serialize;
+use tokio::sync::watch;
 
-use dial::PodDialer;
-use pod::Pod;
-use sockets::Workshop;
+use crate::model::PodSpec;
 
-/// Where the kernel's verdicts on single connections are found.
-pub trait Verdicts: Send + Sync + 'static {
-    fn verdict(&self, flow: &FlowKey) -> Option<Verdict>;
+#[derive(Debug)]
+pub enum Tunnel {
+    Embedded(EmbeddedTunnel),
+    Ztunnel(Ztunnel),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +43,8 @@ pub enum TunnelError {
          them, or use ztunnel"
     )]
     Policies { policies: String },
+    #[error(transparent)]
+    Zds(#[from] ZdsError),
 }
 
 fn hint(error: &std::io::Error) -> &'static str {
@@ -65,103 +55,110 @@ fn hint(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// What all pods of the tunnel share.
-struct Shared {
-    verdicts: Arc<dyn Verdicts>,
-    view: watch::Receiver<Arc<View>>,
-    certs: Arc<dyn CertSource>,
-    pool: Pool<PodDialer>,
-    workshop: Workshop,
-    stats: Stats,
+/// Whether the tunnel serves a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// It may yet, without anybody doing anything.
+    Waiting {
+        reason: String,
+    },
+    /// It said no, and is asked again.
+    Refused {
+        reason: String,
+    },
 }
 
-/// The tunnel's listeners of all enrolled pods.
-pub struct EmbeddedTunnel {
-    shared: Arc<Shared>,
-    pods: Mutex<BTreeMap<u64, Pod>>,
+/// What `waysteer status` shows.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum TunnelStatus {
+    Embedded(StatsSnapshot),
+    Ztunnel(ZtunnelStatus),
 }
 
-impl std::fmt::Debug for EmbeddedTunnel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EmbeddedTunnel").finish_non_exhaustive()
-    }
-}
-
-impl EmbeddedTunnel {
-    /// How long connections may go on after their pod was removed or the tunnel stopped.
-    const DRAIN: Duration = Duration::from_secs(2);
-
-    /// `view` carries what was last written to the maps.
+impl Tunnel {
+    /// Hands a pod over; adding it again changes nothing. ztunnel takes it when it takes it: see
+    /// [`Self::readiness`].
     ///
     /// # Errors
-    /// When the thread that enters network namespaces cannot be started.
-    pub fn new(
-        certs: Arc<dyn CertSource>,
-        verdicts: Arc<dyn Verdicts>,
-        view: watch::Receiver<Arc<View>>,
-    ) -> Result<Self, TunnelError> {
-        let workshop = Workshop::start().map_err(TunnelError::Workshop)?;
-        let pool = Pool::new(
-            PoolConfig::default(),
-            certs.clone(),
-            PodDialer::new(workshop.clone()),
-        );
-        let shared = Shared {
-            verdicts,
-            view,
-            certs,
-            pool,
-            workshop,
-            stats: Stats::default(),
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-            pods: Mutex::default(),
-        })
+    /// When the tunnel can never serve this pod as it is.
+    pub async fn add(
+        &self,
+        pod: &PodSpec,
+        netns_cookie: u64,
+        fd: OwnedFd,
+    ) -> Result<(), TunnelError> {
+        match self {
+            Self::Embedded(tunnel) => tunnel.add(&pod.uid, netns_cookie, fd).await,
+            Self::Ztunnel(tunnel) => Ok(tunnel.add(pod, netns_cookie, fd)?),
+        }
     }
 
-    /// Opens the ports in a pod's netns. Adding a pod again changes nothing.
+    /// For a pod that was captured before and whose netns cannot be opened now: a ztunnel that
+    /// serves it goes on. To the embedded tunnel, which never outlives the agent, it means nothing.
     ///
     /// # Errors
-    /// When a port is taken or the netns is gone.
-    pub async fn add(&self, netns: u64, fd: OwnedFd) -> Result<(), TunnelError> {
-        let mut pods = self.pods.lock().await;
-        if pods.contains_key(&netns) {
-            return Ok(());
+    /// When the tunnel could not be told of this pod.
+    pub fn keep(&self, pod: &PodSpec) -> Result<(), TunnelError> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::Ztunnel(tunnel) => Ok(tunnel.keep(pod)?),
         }
-        let fd = Arc::new(fd);
-        let sockets = PodSockets::open(&self.shared.workshop, fd.clone()).await?;
-        self.shared.workshop.register(netns, fd);
-        pods.insert(netns, Pod::start(self.shared.clone(), netns, sockets));
-        Ok(())
     }
 
-    /// Closes a pod's ports; its connections get a moment to end.
-    pub async fn remove(&self, netns: u64) {
-        let pod = self.pods.lock().await.remove(&netns);
-        if let Some(pod) = pod {
-            pod.stop(Self::DRAIN).await;
+    pub async fn remove(&self, uid: &str, netns_cookie: u64) {
+        match self {
+            Self::Embedded(tunnel) => tunnel.remove(uid, netns_cookie).await,
+            Self::Ztunnel(tunnel) => tunnel.remove(uid),
         }
-        self.shared.workshop.forget(netns);
     }
 
-    /// Closes all ports.
+    pub fn readiness(&self, uid: &str) -> Readiness {
+        match self {
+            Self::Embedded(tunnel) => tunnel.readiness(uid),
+            Self::Ztunnel(tunnel) => tunnel.readiness(uid),
+        }
+    }
+
+    /// Ticks whenever some pod's readiness may have changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        match self {
+            Self::Embedded(tunnel) => tunnel.changes(),
+            Self::Ztunnel(tunnel) => tunnel.changes(),
+        }
+    }
+
+    /// Every pod that was captured before is added again. Until then no ztunnel is told of a
+    /// snapshot, for it drops what a snapshot lacks, and the connections with it.
+    pub fn pods_registered(&self) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Ztunnel(tunnel) => tunnel.pods_registered(),
+        }
+    }
+
+    /// Whether authorization policies are evaluated behind it.
+    pub fn enforces_policies(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Ztunnel(_) => true,
+        }
+    }
+
+    pub fn status(&self) -> TunnelStatus {
+        match self {
+            Self::Embedded(tunnel) => TunnelStatus::Embedded(tunnel.stats()),
+            Self::Ztunnel(tunnel) => TunnelStatus::Ztunnel(tunnel.status()),
+        }
+    }
+
+    /// Embedded: closes all ports. ztunnel is told what was removed until now, and goes on with
+    /// the rest.
     pub async fn stop(&self) {
-        let pods = std::mem::take(&mut *self.pods.lock().await);
-        let stopping = pods.into_values().map(|pod| pod.stop(Self::DRAIN));
-        futures_util::future::join_all(stopping).await;
-        self.shared.pool.shutdown(Self::DRAIN).await;
-    }
-
-    pub fn stats(&self) -> StatsSnapshot {
-        self.shared.stats.snapshot()
-    }
-}
-
-/// Runs until cancelled.
-async fn until_cancelled<F: Future<Output = ()>>(stop: CancellationToken, task: F) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = task => {}
+        match self {
+            Self::Embedded(tunnel) => tunnel.stop().await,
+            Self::Ztunnel(tunnel) => tunnel.stop().await,
+        }
     }
 }

@@ -54,6 +54,9 @@ pub struct ConfigArgs {
     /// What turns application bytes into HBONE [default: embedded]
     #[arg(long, env = "WAYSTEER_TUNNEL_KIND")]
     pub tunnel_kind: Option<TunnelKind>,
+    /// Where ztunnel connects, if it is the tunnel [default: /var/run/ztunnel/ztunnel.sock]
+    #[arg(long, env = "WAYSTEER_TUNNEL_SOCKET")]
+    pub tunnel_socket: Option<PathBuf>,
     /// The directory of the embedded tunnel's local authority [default: /run/waysteer/ca]
     #[arg(long, env = "WAYSTEER_TUNNEL_CA_DIR")]
     pub tunnel_ca_dir: Option<PathBuf>,

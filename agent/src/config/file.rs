@@ -49,6 +49,7 @@ pub(super) struct FileSource {
 #[serde(deny_unknown_fields)]
 pub(super) struct FileTunnel {
     pub(super) kind: Option<TunnelKind>,
+    pub(super) socket: Option<PathBuf>,
     pub(super) ca_dir: Option<PathBuf>,
     pub(super) certs: Option<PathBuf>,
 }
@@ -63,6 +64,7 @@ pub enum SourceKind {
 #[serde(rename_all = "lowercase")]
 pub enum TunnelKind {
     Embedded,
+    Ztunnel,
 }
 
 pub(super) fn read(path: &Path) -> Result<FileConfig, ConfigError> {

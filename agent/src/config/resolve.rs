@@ -12,6 +12,7 @@ use super::{
 const ADMIN_PORT: u16 = 15030;
 const ADMIN_SOCKET: &str = "/run/waysteer/admin.sock";
 const CA_DIR: &str = "/run/waysteer/ca";
+const ZTUNNEL_SOCKET: &str = "/var/run/ztunnel/ztunnel.sock";
 const CLUSTER_ID: &str = "Kubernetes";
 const LOG: &str = "info";
 
@@ -51,6 +52,7 @@ pub(super) fn resolve(
         source_mesh,
         source_pods,
         tunnel_kind,
+        tunnel_socket,
         tunnel_ca_dir,
         tunnel_certs,
         log: log_arg,
@@ -81,13 +83,28 @@ pub(super) fn resolve(
 
     let FileTunnel {
         kind,
+        socket,
         ca_dir,
         certs,
     } = tunnel;
     let tunnel = match tunnel_kind.or(kind).unwrap_or(TunnelKind::Embedded) {
-        TunnelKind::Embedded => Tunnel::Embedded {
-            identity: identity(&paths, [tunnel_ca_dir, tunnel_certs], [ca_dir, certs])?,
-        },
+        TunnelKind::Embedded => {
+            let kind = "embedded";
+            unused(kind, "tunnel.socket", tunnel_socket.or(socket))?;
+            Tunnel::Embedded {
+                identity: identity(&paths, [tunnel_ca_dir, tunnel_certs], [ca_dir, certs])?,
+            }
+        }
+        TunnelKind::Ztunnel => {
+            let kind = "ztunnel";
+            unused(kind, "tunnel.ca_dir", tunnel_ca_dir.or(ca_dir))?;
+            unused(kind, "tunnel.certs", tunnel_certs.or(certs))?;
+            Tunnel::Ztunnel {
+                socket: paths
+                    .either(tunnel_socket, socket)
+                    .unwrap_or_else(|| PathBuf::from(ZTUNNEL_SOCKET)),
+            }
+        }
     };
 
     let cgroup = paths.either(cgroup_arg, cgroup);
@@ -119,6 +136,18 @@ pub(super) fn resolve(
         log: log_arg.or(log).unwrap_or_else(|| LOG.to_owned()),
         log_format: log_format_arg.or(log_format).unwrap_or(LogFormat::Text),
     })
+}
+
+/// A key of the other kind of tunnel is a mistake.
+fn unused(
+    kind: &'static str,
+    key: &'static str,
+    given: Option<PathBuf>,
+) -> Result<(), ConfigError> {
+    match given {
+        Some(_) => Err(ConfigError::OtherTunnel { key, kind }),
+        None => Ok(()),
+    }
 }
 
 /// Both keys say where identities come from, so one given as an argument wins over either in the

@@ -234,7 +234,7 @@ fn mistakes_are_named_with_file_line_and_key() {
         ),
         (
             "[tunnel]\nkind = \"ztunel\"\n",
-            "c.toml:2: unknown variant `ztunel`, expected `embedded`",
+            "c.toml:2: unknown variant `ztunel`, expected `embedded` or `ztunnel`",
         ),
         ("node = \"n\nx = 1\n", "c.toml:1: invalid basic string"),
         (
@@ -275,6 +275,42 @@ fn one_source_of_identities() {
         written.error(),
         "tunnel.ca_dir and tunnel.certs exclude each other: give one of them"
     );
+}
+
+#[test]
+fn ztunnel_has_a_socket_and_no_identities() {
+    let of = |tunnel: &str| {
+        Written::new(
+            "c.toml",
+            &format!("{MINIMAL}[tunnel]\nkind = \"ztunnel\"\n{tunnel}\n"),
+        )
+    };
+    let socket = |socket: &str| Tunnel::Ztunnel {
+        socket: socket.into(),
+    };
+    let default = "/var/run/ztunnel/ztunnel.sock";
+    assert_eq!(of("").load().unwrap().tunnel, socket(default));
+    let given = of("socket = \"/z.sock\"");
+    assert_eq!(given.load().unwrap().tunnel, socket("/z.sock"));
+    let args = args(&["--tunnel-kind=ztunnel", "--tunnel-socket=/y.sock"]);
+    let config = Config::load(Some(&given.0), &args).unwrap();
+    assert_eq!(config.tunnel, socket("/y.sock"));
+    let text = serde_json::to_string(&config).unwrap();
+    let logged = r#""tunnel":{"kind":"ztunnel","socket":"/y.sock"}"#;
+    assert!(text.contains(logged), "{text}");
+}
+
+#[test]
+fn a_key_of_the_other_tunnel_is_a_mistake() {
+    for (kind, line, key) in [
+        ("ztunnel", "ca_dir = \"a\"", "tunnel.ca_dir"),
+        ("ztunnel", "certs = \"a\"", "tunnel.certs"),
+        ("embedded", "socket = \"a\"", "tunnel.socket"),
+    ] {
+        let text = format!("{MINIMAL}[tunnel]\nkind = {kind:?}\n{line}\n");
+        let expected = format!("{key} means nothing with tunnel.kind = {kind:?}: remove it");
+        assert_eq!(Written::new("c.toml", &text).error(), expected);
+    }
 }
 
 #[test]

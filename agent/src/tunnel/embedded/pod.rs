@@ -13,7 +13,8 @@ use tokio_util::task::TaskTracker;
 use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
 
 use super::sockets::{self, Workshop};
-use super::{Shared, TunnelError, inbound, outbound, until_cancelled};
+use super::{Shared, inbound, outbound, until_cancelled};
+use crate::tunnel::TunnelError;
 
 /// The listeners in one netns.
 #[derive(Debug)]
