@@ -12,6 +12,7 @@
 mod cgroup;
 mod error;
 mod keep;
+mod order;
 
 use std::path::PathBuf;
 
@@ -46,11 +47,11 @@ struct PodLink {
 
 /// One hook of one device, and what belongs there.
 #[derive(Clone, Debug)]
-struct Spot {
-    device: String,
-    index: u32,
-    program: &'static str,
-    hook: Hook,
+pub struct Spot {
+    pub device: String,
+    pub index: u32,
+    pub program: &'static str,
+    pub hook: Hook,
 }
 
 impl Programs {
@@ -118,19 +119,18 @@ impl Programs {
     ) -> Result<PodLink, AttachError> {
         let program = program_fd(&self.ebpf, spot.program)?;
         let pin = pins.map(|generation| generation.pod_link(cookie, spot.index, spot.program));
+        let program_id = program_id(&self.ebpf, spot.program)?;
         let attach = || Link::attach_tcx(program, spot.index, spot.hook);
         let refused = |source| AttachError::refused(spot.program, Some(&spot.device), source);
-        let kept = keep::keep(
-            pin,
-            program,
-            |place| spot.is_at(place),
-            |_| Ok(true),
-            attach,
-            refused,
-        )?;
+        let is_right = |place| spot.is_at(place);
+        let current = keep::current(pin.as_deref(), program_id, is_right).map_err(refused)?;
+        let kept = match current {
+            Some(kept) => kept,
+            None => keep::keep(pin, program, is_right, |_| Ok(true), attach, refused)?,
+        };
         Ok(PodLink {
             spot: spot.clone(),
-            program_id: program_id(&self.ebpf, spot.program)?,
+            program_id,
             kept,
         })
     }
@@ -141,6 +141,11 @@ impl PodLinks {
     pub fn verify(&self, netns: &PodNetns) -> Result<Vec<LinkDrift>, AttachError> {
         let drifts = netns.run(|| self.links.iter().filter_map(PodLink::drift).collect())?;
         Ok(drifts)
+    }
+
+    /// Where there are programs, with the id of each.
+    pub fn spots(&self) -> impl Iterator<Item = (&Spot, u32)> {
+        self.links.iter().map(|link| (&link.spot, link.program_id))
     }
 
     /// The devices that have programs, without `lo`.

@@ -72,6 +72,14 @@ const PINNED_MAPS: [&str; 19] = [
 pub struct Programs {
     pub(super) ebpf: Ebpf,
     pub(super) pins: Option<Generation>,
+    object: Object,
+    options: LoadOptions,
+}
+
+/// A second one of a program, over the same maps where these are pinned.
+#[derive(Debug)]
+pub(super) struct Spare {
+    ebpf: Ebpf,
 }
 
 /// What loading gives: each part for the one task that uses it.
@@ -140,6 +148,8 @@ impl Programs {
             programs: Self {
                 ebpf,
                 pins: options.pins.clone(),
+                object: object.clone(),
+                options: options.clone(),
             },
             maps,
             counters,
@@ -148,6 +158,13 @@ impl Programs {
             explainer,
             log,
         })
+    }
+
+    /// Loads a program once more: one program cannot be at a hook twice.
+    pub(super) fn spare(&self, program: &'static str) -> Result<Spare, LoadError> {
+        let mut ebpf = open(&self.object, &self.options)?;
+        load_one(&mut ebpf, program)?;
+        Ok(Spare { ebpf })
     }
 
     /// A handle of its own on a packet program, for test runs.
@@ -161,6 +178,12 @@ impl Programs {
         Ok(PROGRAMS
             .map(|program| (program, try_one(&mut ebpf, program)))
             .into())
+    }
+}
+
+impl Spare {
+    pub(super) fn fd(&self, program: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
+        program_fd(&self.ebpf, program)
     }
 }
 

@@ -9,6 +9,7 @@ mod links;
 mod listeners;
 mod map_drift;
 mod maps;
+mod order;
 mod pins;
 mod tables;
 mod watch;

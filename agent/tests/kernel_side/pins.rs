@@ -43,7 +43,7 @@ impl Drop for Root {
     }
 }
 
-fn load_into(generation: &Generation) -> Loaded {
+pub(crate) fn load_into(generation: &Generation) -> Loaded {
     load(&LoadOptions {
         pins: Some(generation.clone()),
         ..LoadOptions::default()
@@ -57,7 +57,7 @@ fn programs(namespace: &Namespace, device: &str, direction: TcAttachType) -> Vec
     programs.iter().map(|program| program.id()).collect()
 }
 
-fn hooks(namespace: &Namespace) -> Vec<Vec<u32>> {
+pub(crate) fn hooks(namespace: &Namespace) -> Vec<Vec<u32>> {
     vec![
         programs(namespace, "lo", TcAttachType::Ingress),
         programs(namespace, "eth0", TcAttachType::Egress),

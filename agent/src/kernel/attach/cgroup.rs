@@ -13,7 +13,7 @@ use crate::kernel::link::{Hook, Link, LinkInfo, Place, Precedence};
 use crate::kernel::load::{Programs, program_fd, program_id};
 
 /// From the observer to the actors: a flow that is judged is also seen.
-const HOOKS: [(&str, Hook); 3] = [
+pub(super) const HOOKS: [(&str, Hook); 3] = [
     ("sock_ops", Hook::SockOps),
     ("connect4", Hook::Connect4),
     ("connect6", Hook::Connect6),
@@ -57,6 +57,10 @@ impl Programs {
         };
         let pin = self.pins.as_ref().map(|pins| pins.cgroup_link(name));
         let program_id = program_id(&self.ebpf, name)?;
+        let current = keep::current(pin.as_deref(), program_id, |place| place == right);
+        if let Some(kept) = current.map_err(refused)? {
+            return Ok(kept);
+        }
         // Not taken for granted: with programs of both kinds of order at a hook, a kernel may
         // exchange the wrong one.
         let is_settled = |before: LinkInfo| {
@@ -72,6 +76,16 @@ impl Programs {
             || attach(name, program, cgroup.as_fd(), hook),
             refused,
         )
+    }
+}
+
+impl Programs {
+    /// The hooks of the cgroup root, with our program's name and id.
+    pub fn at_cgroup(&self) -> Result<Vec<(&'static str, Hook, u32)>, AttachError> {
+        let hooks = HOOKS.into_iter();
+        hooks
+            .map(|(name, hook)| Ok((name, hook, program_id(&self.ebpf, name)?)))
+            .collect()
     }
 }
 

@@ -75,7 +75,54 @@ pub(super) fn detach_pin(pin: &Path) -> Result<(), AttachError> {
     Ok(pins::unpin(pin)?)
 }
 
+/// What is pinned there, if it is where it should be and has this very program already.
+pub(super) fn current(
+    pin: Option<&Path>,
+    program_id: u32,
+    is_right: impl Fn(Place) -> bool,
+) -> io::Result<Option<Kept>> {
+    let Some(pin) = pin else {
+        return Ok(None);
+    };
+    let Some(link) = open(pin)? else {
+        return Ok(None);
+    };
+    let info = link.info()?;
+    let is_current = info.program == program_id && is_right(info.place);
+    Ok(is_current.then(|| Kept::pinned(pin.to_owned())))
+}
+
 impl Kept {
+    /// A link that is pinned there.
+    pub(super) fn pinned(pin: PathBuf) -> Self {
+        Self {
+            how: How::Pinned(pin),
+            is_new: false,
+        }
+    }
+
+    /// Keeps another link, and takes the one before off.
+    pub(super) fn change(&mut self, link: Link) -> Result<(), AttachError> {
+        match &mut self.how {
+            How::Held(held) => {
+                let old = std::mem::replace(held, link);
+                old.detach().map_err(AttachError::Detach)
+            }
+            How::Pinned(pin) => {
+                let refused = |source| AttachError::Pinned {
+                    path: pin.clone(),
+                    source,
+                };
+                let old = open(pin).map_err(refused)?;
+                pins::replace(pin, |path| link.pin(path))?;
+                match old {
+                    Some(old) => old.detach().map_err(refused),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
     pub(super) fn detach(self) -> Result<(), AttachError> {
         match self.how {
             How::Held(link) => link.detach().map_err(AttachError::Detach),
