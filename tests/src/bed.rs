@@ -19,18 +19,19 @@
 //! | [`OWN`] | `client`, port 8080 |
 
 mod mesh;
+mod programs;
 mod waypoints;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::admin;
 use crate::pins::PinDirectory;
-use crate::process::{Process, Scratch, binary};
+use crate::process::{Process, Scratch};
 use crate::topology::{Pod, Topology, service_addresses};
 use crate::wait::wait_for;
 
@@ -55,12 +56,25 @@ const REMOTE_ENROLLED: &[&str] = &["far", "behind"];
 /// How long anything may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What the agent under test has for a tunnel. The remote node's is always the embedded one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelKind {
+    Embedded,
+    /// ZDS; the bed starts `waysteer-stand-in` in ztunnel's place, together with the agent.
+    StandIn,
+    /// ZDS; whoever connects is the test's.
+    Zds,
+}
+
 /// How the agent is started.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub direct_local: &'static str,
     pub mesh_cidrs: Vec<String>,
     pub waypoints: Waypoints,
+    pub tunnel: TunnelKind,
+    /// Further lines for the top of the agent's configuration file.
+    pub extra: String,
     /// Without it the agent is not started, see [`Bed::start_agent`].
     pub start_agent: bool,
     /// The same for the remote node, see [`Bed::start_remote_agent`].
@@ -73,6 +87,8 @@ impl Default for Options {
             direct_local: "bypass",
             mesh_cidrs: Vec::new(),
             waypoints: Waypoints::Peers,
+            tunnel: TunnelKind::Embedded,
+            extra: String::new(),
             start_agent: true,
             start_remote_agent: true,
         }
@@ -83,6 +99,8 @@ impl Default for Options {
 pub struct Bed {
     // Dropped in this order: processes before the namespaces they are in.
     pub agent: Option<Process>,
+    /// In ztunnel's place, the newest last.
+    pub ztunnels: Vec<Process>,
     /// The remote node's agent.
     pub remote_agent: Option<Process>,
     pub peers: Vec<Process>,
@@ -106,6 +124,7 @@ impl Bed {
         let name = name.to_string_lossy().into_owned();
         let mut bed = Self {
             agent: None,
+            ztunnels: Vec::new(),
             remote_agent: None,
             peers: Vec::new(),
             pins: PinDirectory::new(&name),
@@ -116,9 +135,13 @@ impl Bed {
         bed.write_mesh(&bed.mesh())?;
         bed.write_pods(ENROLLED)?;
         bed.replace("remote-pods.yaml", &bed.pods_file(REMOTE_ENROLLED)?)?;
-        bed.scratch
-            .write("waysteer.toml", bed.config("node1", "", &bed.pins, options))?;
-        let remote = bed.config("node2", "remote-", &bed.remote_pins, options);
+        bed.configure(options)?;
+        let embedded = Options {
+            tunnel: TunnelKind::Embedded,
+            extra: String::new(),
+            ..options.clone()
+        };
+        let remote = bed.config("node2", "remote-", &bed.remote_pins, &embedded);
         bed.scratch.write("remote.toml", remote)?;
         bed.start_waypoints(options.waypoints)?;
         if options.start_remote_agent {
@@ -126,7 +149,12 @@ impl Bed {
         }
         if options.start_agent {
             bed.start_agent()?;
-            bed.wait_until_ready()?;
+            if options.tunnel == TunnelKind::StandIn {
+                bed.start_ztunnel()?;
+            }
+            if options.tunnel != TunnelKind::Zds {
+                bed.wait_until_ready()?;
+            }
         }
         Ok(bed)
     }
@@ -142,40 +170,6 @@ impl Bed {
 
     fn ca(&self) -> PathBuf {
         self.scratch.path().join("ca")
-    }
-
-    pub fn start_agent(&mut self) -> Result<()> {
-        let mut command = self.topology.node.netns.command(binary("waysteer")?);
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(self.scratch.path().join("waysteer.toml"));
-        self.agent = Some(Process::start("waysteer", command, &self.scratch)?);
-        Ok(())
-    }
-
-    /// Starts the remote node's agent, and waits until it is ready.
-    pub fn start_remote_agent(&mut self) -> Result<()> {
-        let mut command = self.topology.remote.netns.command(binary("waysteer")?);
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(self.scratch.path().join("remote.toml"));
-        self.remote_agent = Some(Process::start("remote-waysteer", command, &self.scratch)?);
-        wait_until_ready(&self.scratch.path().join("remote-admin.sock"))
-    }
-
-    /// Waits until the agent says that every pod is captured and the source complete.
-    pub fn wait_until_ready(&self) -> Result<()> {
-        wait_until_ready(&self.socket())
-    }
-
-    /// Stops the agent in the orderly way.
-    pub fn stop_agent(&mut self) -> Result<()> {
-        let mut agent = self.agent.take().context("the agent does not run")?;
-        let status = agent.terminate()?;
-        ensure!(status.success(), "the agent ended with {status}");
-        Ok(())
     }
 
     /// The number of the next verdict, for [`Self::flow_to`].
@@ -245,41 +239,8 @@ impl Bed {
         Ok(std::fs::rename(new, self.scratch.path().join(name))?)
     }
 
-    fn config(&self, node: &str, prefix: &str, pins: &PinDirectory, options: &Options) -> String {
-        let path = |name: &str| self.scratch.path().join(format!("{prefix}{name}"));
-        format!(
-            "node = {node:?}\npin_root = {:?}\ndirect_local = {:?}\nmesh_cidrs = {:?}\nlog = \"info,waysteer=debug\"\n\
-             [admin]\nlisten = \"127.0.0.1:15030\"\nsocket = {:?}\n\
-             [source]\nkind = \"file\"\nmesh = \"mesh.yaml\"\npods = \"{prefix}pods.yaml\"\n\
-             [tunnel]\nkind = \"embedded\"\nca_dir = {:?}\n",
-            pins.path(),
-            options.direct_local,
-            options.mesh_cidrs,
-            path("admin.sock"),
-            self.ca(),
-        )
-    }
-
     /// The mesh file of this bed.
     pub fn mesh(&self) -> String {
         mesh::file(&self.topology)
     }
-}
-
-fn wait_until_ready(socket: &Path) -> Result<()> {
-    let mut last = String::from("it does not answer");
-    wait_for(PATIENCE, "the agent is ready", || {
-        match admin::get(socket, "/readyz") {
-            Ok((200, _)) => Some(()),
-            Ok((_, body)) => {
-                last = body;
-                None
-            }
-            Err(_) => None,
-        }
-    })
-    .with_context(|| last.clone())?;
-    let enrolled = admin::metric(socket, "waysteer_pods_enrolled", &[])?;
-    ensure!(enrolled > 0, "the agent is ready but has no pod");
-    Ok(())
 }

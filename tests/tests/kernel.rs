@@ -2,6 +2,7 @@
 
 mod closed;
 mod envoy;
+mod lifecycle;
 mod prog_run;
 mod redirect;
 mod reuse;

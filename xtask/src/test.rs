@@ -69,6 +69,7 @@ fn kernel_tests(filter: Option<&str>) -> std::process::Command {
 fn prepare_kernel_tests() -> Result<()> {
     setup::run(&setup::Args::with_tests())?;
     build_ebpf::run(&build_ebpf::Args::quiet())?;
-    let binaries = ["--bin", "waysteer", "--bin", "hbone-peer"];
+    let binaries = ["waysteer", "hbone-peer", "waysteer-stand-in"].map(|name| ["--bin", name]);
+    let binaries = binaries.as_flattened();
     command::run(command::cargo(["build"]).args(binaries))
 }

@@ -139,8 +139,13 @@ impl EmbeddedTunnel {
 
     /// Closes all ports.
     pub async fn stop(&self) {
+        self.drain(Self::DRAIN).await;
+    }
+
+    /// Closes all ports; connections may go on for so long.
+    pub async fn drain(&self, at_most: Duration) {
         let pods = std::mem::take(&mut *self.pods.lock().await);
-        let stopping = pods.into_values().map(|pod| pod.stop(Self::DRAIN));
+        let stopping = pods.into_values().map(|pod| pod.stop(at_most));
         futures_util::future::join_all(stopping).await;
         self.shared.pool.shutdown(Self::DRAIN).await;
     }

@@ -1,0 +1,62 @@
+//! The agent's and the tunnel's comings and goings, under traffic of every class: no connection
+//! fails, no stream is cut, and nothing that must be encrypted is on a wire as it is.
+
+mod steady;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use waysteer_tests::bed::{Bed, Options, TunnelKind};
+use waysteer_tests::load::{Load, Wire};
+
+/// New connections a second, over all ways.
+const RATE: u32 = 260;
+/// How long anything may take to go on.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// So many requests, and words of a stream, on every way, before something happens and after it.
+const ENOUGH: u64 = 15;
+
+/// A bed with the stand-in for ztunnel, and traffic on it.
+struct Scene {
+    // Dropped in this order.
+    load: Load,
+    wire: Wire,
+    bed: Bed,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        Self::with(&options())
+    }
+
+    fn with(options: &Options) -> Result<Self> {
+        let bed = Bed::new(options)?;
+        let wire = Wire::watch(&bed)?;
+        let load = Load::start(&bed, RATE)?;
+        load.wait_for_more(ENOUGH, PATIENCE)?;
+        Ok(Self { load, wire, bed })
+    }
+
+    /// Waits until traffic has gone on for a while, everywhere.
+    fn go_on(&self) -> Result<()> {
+        self.load.wait_for_more(ENOUGH, PATIENCE)
+    }
+
+    /// Ends the traffic, all of which must have been whole.
+    fn finish(self) -> Result<()> {
+        let Self { load, wire, bed } = self;
+        let report = load.finish()?;
+        println!("{report}");
+        report.ensure_whole()?;
+        wire.ensure_clean()?;
+        drop(bed);
+        Ok(())
+    }
+}
+
+fn options() -> Options {
+    Options {
+        tunnel: TunnelKind::StandIn,
+        ..Options::default()
+    }
+}
