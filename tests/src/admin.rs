@@ -1,5 +1,6 @@
 //! Asking a running agent, over its socket.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -61,4 +62,24 @@ pub fn metric(socket: &Path, name: &str, labels: &[(&str, &str)]) -> Result<u64>
         }
     }
     Ok(sum)
+}
+
+/// Each local pod's state, by uid: `enrolled`, or another word and why.
+pub fn pod_states(socket: &Path) -> Result<BTreeMap<String, String>> {
+    let (_, body) = get(socket, "/status")?;
+    let status: serde_json::Value = serde_json::from_str(&body)?;
+    let pods = status["pods"].as_array().context("a list of pods")?;
+    let state = |pod: &serde_json::Value| {
+        let uid = pod["uid"].as_str().context("a uid")?;
+        let text = match &pod["state"] {
+            serde_json::Value::String(word) => word.clone(),
+            serde_json::Value::Object(states) => states
+                .iter()
+                .map(|(word, why)| format!("{word}: {why}"))
+                .collect(),
+            other => bail!("pod {uid} has the state {other}"),
+        };
+        Ok((uid.to_owned(), text))
+    };
+    pods.iter().map(state).collect()
 }

@@ -9,3 +9,4 @@ mod reuse;
 mod senders;
 mod streams;
 mod testbed;
+mod zds;
