@@ -1,4 +1,5 @@
-//! Embeds the kernel programs' object, where `cargo xtask build-ebpf` has left one.
+//! Generates the messages of `proto`, and embeds the kernel programs' object, where `cargo xtask
+//! build-ebpf` has left one.
 //!
 //! Neither root nor a bpf toolchain is needed here: without an object the agent still builds, and
 //! says what is missing when it is asked to load one.
@@ -15,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-check-cfg=cfg(embedded_object)");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={OVERRIDE}");
+    generate()?;
     let Some(object) = find()? else {
         return Ok(());
     };
@@ -22,6 +24,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::copy(&object, out.join("waysteer.o"))
         .map_err(|error| format!("cannot embed {}: {error}", object.display()))?;
     println!("cargo::rustc-cfg=embedded_object");
+    Ok(())
+}
+
+/// In pure Rust, so that no protoc is needed.
+fn generate() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let files = ["workload.proto", "authorization.proto", "discovery.proto"];
+    let descriptors = protox::compile(files, ["proto"])?;
+    // The server's side is for tests.
+    tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Where the mesh and the local pods come from.
 
 pub mod file;
+pub mod xds;
 
 use std::fmt;
 

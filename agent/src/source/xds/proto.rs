@@ -1,0 +1,21 @@
+//! The messages, generated from `agent/proto`.
+
+/// `istio.workload`.
+pub mod workload {
+    include!(concat!(env!("OUT_DIR"), "/istio.workload.rs"));
+}
+
+/// `istio.security`.
+pub mod authorization {
+    include!(concat!(env!("OUT_DIR"), "/istio.security.rs"));
+}
+
+/// `envoy.service.discovery.v3`.
+pub mod discovery {
+    #![expect(
+        missing_debug_implementations,
+        clippy::allow_attributes,
+        reason = "generated"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/envoy.service.discovery.v3.rs"));
+}

@@ -1,0 +1,302 @@
+//! What istiod has told, as far as the protocol needs it: names, versions and what was refused.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use prost::Message;
+
+use super::proto::authorization::Authorization;
+use super::proto::discovery::{DeltaDiscoveryResponse, Resource};
+use super::proto::workload::{Address, address};
+use super::{convert, policy};
+use crate::model::{Delta, NamespacedName, Policy, PolicyScope, Rejection, Uid};
+
+pub(super) const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
+pub(super) const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
+
+/// The subscribed types, in the order of the first requests.
+pub(super) const TYPES: [&str; 2] = [ADDRESS, AUTHORIZATION];
+
+/// Of all connections so far.
+#[derive(Debug, Default)]
+pub(super) struct XdsState {
+    address: Resources,
+    authorization: Resources,
+}
+
+#[derive(Debug, Default)]
+struct Resources {
+    known: HashMap<String, Known>,
+    rejected: BTreeMap<String, Rejected>,
+    /// What is wrong with the last version of a resource.
+    errors: BTreeMap<String, String>,
+    /// A response has come, so everything has been told at least once.
+    told: bool,
+}
+
+/// The last good version of a resource.
+#[derive(Debug)]
+struct Known {
+    name: Name,
+    version: String,
+    addresses: Box<[IpAddr]>,
+}
+
+/// What the model calls a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Name {
+    Workload(Uid),
+    Service(NamespacedName),
+    Policy(NamespacedName),
+}
+
+#[derive(Debug)]
+struct Rejected {
+    rejection: Rejection,
+    /// In place of a policy without a last good version.
+    stand_in: Option<NamespacedName>,
+}
+
+/// One resource that was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) resource: String,
+    pub(super) error: String,
+}
+
+/// What a response comes to.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) delta: Delta,
+    pub(super) refused: Vec<Refused>,
+}
+
+impl XdsState {
+    /// What a new connection begins with: the version of everything that is known of a type.
+    pub(super) fn versions(&self, type_url: &str) -> HashMap<String, String> {
+        let known = self.of(type_url).map(|resources| &resources.known);
+        let known = known.into_iter().flatten();
+        known
+            .map(|(name, known)| (name.clone(), known.version.clone()))
+            .collect()
+    }
+
+    /// What is wrong at present, by resource.
+    pub(super) fn errors(&self) -> BTreeMap<String, String> {
+        let all = [&self.address.errors, &self.authorization.errors];
+        let all = all.into_iter().flatten();
+        all.map(|(name, error)| (name.clone(), error.clone()))
+            .collect()
+    }
+
+    /// Takes a response; `None` where its type was not asked for.
+    pub(super) fn take(&mut self, response: DeltaDiscoveryResponse) -> Option<Response> {
+        let DeltaDiscoveryResponse {
+            resources,
+            removed_resources,
+            type_url,
+            ..
+        } = response;
+        let mut delta = Delta::default();
+        let mut refused = Vec::new();
+        let table = self.of_mut(&type_url)?;
+        table.told = true;
+        // One name may be told twice; the last counts.
+        for name in removed_resources {
+            table.remove(&name, &mut delta);
+        }
+        for resource in resources {
+            let name = resource.name.clone();
+            let read = match type_url.as_str() {
+                ADDRESS => read_address(&resource),
+                _ => read_policy(&resource),
+            };
+            match read {
+                Ok(accepted) => table.accept(name, resource.version, accepted, &mut delta),
+                Err(unreadable) => {
+                    refused.push(Refused {
+                        resource: name.clone(),
+                        error: unreadable.error.clone(),
+                    });
+                    table.reject(name, &type_url, unreadable, &mut delta);
+                }
+            }
+        }
+        let rejected = [&self.address, &self.authorization];
+        let rejected = rejected
+            .into_iter()
+            .flat_map(|table| table.rejected.values());
+        delta.rejected = rejected
+            .map(|rejected| rejected.rejection.clone())
+            .collect();
+        delta.complete = self.address.told && self.authorization.told;
+        Some(Response { delta, refused })
+    }
+
+    fn of(&self, type_url: &str) -> Option<&Resources> {
+        match type_url {
+            ADDRESS => Some(&self.address),
+            AUTHORIZATION => Some(&self.authorization),
+            _ => None,
+        }
+    }
+
+    fn of_mut(&mut self, type_url: &str) -> Option<&mut Resources> {
+        match type_url {
+            ADDRESS => Some(&mut self.address),
+            AUTHORIZATION => Some(&mut self.authorization),
+            _ => None,
+        }
+    }
+}
+
+enum Accepted {
+    Workload(crate::model::Workload),
+    Service(crate::model::Service),
+    Policy(Policy),
+}
+
+struct Unreadable {
+    error: String,
+    addresses: Vec<IpAddr>,
+    addresses_unknown: bool,
+}
+
+impl Resources {
+    fn accept(&mut self, resource: String, version: String, accepted: Accepted, delta: &mut Delta) {
+        self.forget_rejection(&resource, delta);
+        let (name, addresses) = match &accepted {
+            Accepted::Workload(workload) => (
+                Name::Workload(workload.uid.clone()),
+                workload.addresses.clone(),
+            ),
+            Accepted::Service(service) => (
+                Name::Service(service.hostname.clone()),
+                service.vips.iter().map(|vip| vip.address).collect(),
+            ),
+            Accepted::Policy(policy) => (Name::Policy(policy.name.clone()), Vec::new()),
+        };
+        let known = Known {
+            name,
+            version,
+            addresses: addresses.into(),
+        };
+        let name = known.name.clone();
+        if let Some(before) = self.known.insert(resource, known)
+            && before.name != name
+        {
+            remove(before.name, delta);
+        }
+        match accepted {
+            Accepted::Workload(workload) => delta.workloads.push(workload),
+            Accepted::Service(service) => delta.services.push(service),
+            Accepted::Policy(policy) => delta.policies.push(policy),
+        }
+    }
+
+    /// The last good version stays; what it had not, or what has none, is steered.
+    fn reject(&mut self, resource: String, type_url: &str, from: Unreadable, delta: &mut Delta) {
+        self.forget_rejection(&resource, delta);
+        self.errors.insert(resource.clone(), from.error.clone());
+        let Unreadable {
+            error,
+            mut addresses,
+            mut addresses_unknown,
+        } = from;
+        let known = self.known.get(&resource);
+        if let Some(known) = known {
+            addresses.retain(|address| !known.addresses.contains(address));
+            addresses_unknown = false;
+            if addresses.is_empty() {
+                return;
+            }
+        }
+        let mut stand_in = None;
+        if type_url == AUTHORIZATION && known.is_none() {
+            let name = NamespacedName::new("", format!("{resource}, which was refused"));
+            delta.policies.push(Policy {
+                name: name.clone(),
+                scope: PolicyScope::Global,
+            });
+            stand_in = Some(name);
+        }
+        let rejection = Rejection {
+            entry: format!("resource {resource}"),
+            error,
+            addresses,
+            addresses_unknown: addresses_unknown && type_url == ADDRESS,
+        };
+        let rejected = Rejected {
+            rejection,
+            stand_in,
+        };
+        self.rejected.insert(resource, rejected);
+    }
+
+    fn remove(&mut self, resource: &str, delta: &mut Delta) {
+        self.forget_rejection(resource, delta);
+        if let Some(known) = self.known.remove(resource) {
+            remove(known.name, delta);
+        }
+    }
+
+    fn forget_rejection(&mut self, resource: &str, delta: &mut Delta) {
+        self.errors.remove(resource);
+        let rejected = self.rejected.remove(resource);
+        if let Some(stand_in) = rejected.and_then(|rejected| rejected.stand_in) {
+            delta.policies.retain(|policy| policy.name != stand_in);
+            delta.removed_policies.push(stand_in);
+        }
+    }
+}
+
+fn remove(name: Name, delta: &mut Delta) {
+    match name {
+        Name::Workload(uid) => delta.removed_workloads.push(uid),
+        Name::Service(name) => delta.removed_services.push(name),
+        Name::Policy(name) => delta.removed_policies.push(name),
+    }
+}
+
+fn read_address(resource: &Resource) -> Result<Accepted, Unreadable> {
+    let unreadable = |error: String| Unreadable {
+        error,
+        addresses: Vec::new(),
+        addresses_unknown: true,
+    };
+    let message: Address = decode(resource, ADDRESS).map_err(unreadable)?;
+    let Some(found) = message.r#type else {
+        let error = "neither a workload nor a service".to_owned();
+        return Err(unreadable(error));
+    };
+    let (addresses, addresses_unknown) = convert::addresses(&found);
+    let accepted = match found {
+        address::Type::Workload(workload) => convert::workload(workload).map(Accepted::Workload),
+        address::Type::Service(service) => convert::service(service).map(Accepted::Service),
+    };
+    accepted.map_err(|error| Unreadable {
+        error: error.to_string(),
+        addresses,
+        addresses_unknown,
+    })
+}
+
+fn read_policy(resource: &Resource) -> Result<Accepted, Unreadable> {
+    let message: Result<Authorization, String> = decode(resource, AUTHORIZATION);
+    match message {
+        Ok(message) => Ok(Accepted::Policy(policy::policy(message))),
+        Err(error) => Err(Unreadable {
+            error,
+            addresses: Vec::new(),
+            addresses_unknown: false,
+        }),
+    }
+}
+
+fn decode<M: Message + Default>(resource: &Resource, type_url: &str) -> Result<M, String> {
+    let any = resource.resource.as_ref().ok_or("it is empty")?;
+    if any.type_url != type_url {
+        return Err(format!("its type is {:?}, not {type_url}", any.type_url));
+    }
+    M::decode(any.value.as_slice()).map_err(|error| format!("it cannot be decoded: {error}"))
+}
