@@ -2,6 +2,7 @@
 
 /// `istio.workload`.
 pub mod workload {
+    #![expect(clippy::large_enum_variant, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/istio.workload.rs"));
 }
 
@@ -12,10 +13,6 @@ pub mod authorization {
 
 /// `envoy.service.discovery.v3`.
 pub mod discovery {
-    #![expect(
-        missing_debug_implementations,
-        clippy::allow_attributes,
-        reason = "generated"
-    )]
+    #![expect(clippy::allow_attributes, reason = "generated")]
     include!(concat!(env!("OUT_DIR"), "/envoy.service.discovery.v3.rs"));
 }

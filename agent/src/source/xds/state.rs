@@ -151,7 +151,7 @@ impl XdsState {
 }
 
 enum Accepted {
-    Workload(crate::model::Workload),
+    Workload(Box<crate::model::Workload>),
     Service(crate::model::Service),
     Policy(Policy),
 }
@@ -188,7 +188,7 @@ impl Resources {
             remove(before.name, delta);
         }
         match accepted {
-            Accepted::Workload(workload) => delta.workloads.push(workload),
+            Accepted::Workload(workload) => delta.workloads.push(*workload),
             Accepted::Service(service) => delta.services.push(service),
             Accepted::Policy(policy) => delta.policies.push(policy),
         }
@@ -271,7 +271,9 @@ fn read_address(resource: &Resource) -> Result<Accepted, Unreadable> {
     };
     let (addresses, addresses_unknown) = convert::addresses(&found);
     let accepted = match found {
-        address::Type::Workload(workload) => convert::workload(workload).map(Accepted::Workload),
+        address::Type::Workload(workload) => convert::workload(workload)
+            .map(Box::new)
+            .map(Accepted::Workload),
         address::Type::Service(service) => convert::service(service).map(Accepted::Service),
     };
     accepted.map_err(|error| Unreadable {

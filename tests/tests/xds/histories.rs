@@ -1,0 +1,217 @@
+//! Whatever the way, the tables are those of what istiod has in the end.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use waysteer::compile::compile;
+use waysteer::model::Mesh;
+use waysteer::source::xds::proto::authorization::{Authorization, Scope};
+use waysteer::source::xds::proto::discovery::{DeltaDiscoveryResponse, Resource};
+use waysteer::source::xds::proto::workload::{LoadBalancing, Service, Workload, WorkloadStatus};
+
+use super::istiod::{Istiod, Session};
+use super::listener::{Listener, node, options, pod};
+use super::protocol::greet;
+use super::resources::{
+    ADDRESS, AUTHORIZATION, in_service, ip, of_policy, of_service, of_workload, response, service,
+    waypoint, workload,
+};
+
+const HISTORIES: u64 = 12;
+const STEPS: usize = 40;
+
+/// Numbers from a seed (xorshift), so that a failure comes again.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, many: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % many
+    }
+
+    fn one_in(&mut self, many: usize) -> bool {
+        self.below(many) == 0
+    }
+}
+
+/// What istiod has, by type and name.
+#[derive(Default)]
+struct Control {
+    resources: [BTreeMap<String, Resource>; 2],
+    version: u64,
+}
+
+impl Control {
+    fn any_workload(&mut self, numbers: &mut Numbers) -> Workload {
+        let mut made = workload(numbers.below(12) as u16);
+        for _ in 0..numbers.below(3) {
+            made = in_service(made, numbers.below(5) as u16);
+        }
+        made.addresses = vec![ip(numbers.below(14) as u16)];
+        made.tunnel_protocol = numbers.below(2) as i32;
+        if numbers.one_in(8) {
+            // Of tomorrow.
+            made.tunnel_protocol = 17;
+        }
+        if numbers.one_in(3) {
+            made.waypoint = Some(waypoint(numbers.below(5) as u16));
+        }
+        if numbers.one_in(5) {
+            made.status = WorkloadStatus::Unhealthy.into();
+        }
+        if numbers.one_in(3) {
+            made.node = "node1".into();
+        }
+        if numbers.one_in(4) {
+            made.capacity = Some(numbers.below(4) as u32);
+        }
+        made
+    }
+
+    fn any_service(&mut self, numbers: &mut Numbers) -> Service {
+        let mut made = service(numbers.below(5) as u16);
+        if numbers.one_in(3) {
+            made.waypoint = Some(waypoint(numbers.below(5) as u16));
+        }
+        made.canonical = numbers.one_in(2);
+        if numbers.one_in(3) {
+            made.addresses = service(numbers.below(5) as u16).addresses;
+        }
+        if numbers.one_in(3) {
+            made.load_balancing = Some(LoadBalancing {
+                mode: numbers.below(4) as i32,
+                routing_preference: vec![1 + numbers.below(5) as i32],
+                health_policy: numbers.below(2) as i32,
+            });
+        }
+        made
+    }
+
+    /// A change, and what istiod says of it.
+    fn step(&mut self, numbers: &mut Numbers) -> DeltaDiscoveryResponse {
+        self.version += 1;
+        let nonce = self.version.to_string();
+        let kind = usize::from(numbers.one_in(6));
+        let type_url = [ADDRESS, AUTHORIZATION][kind];
+        let mut told = response(type_url, &nonce, Vec::new());
+        for _ in 0..=numbers.below(4) {
+            let names: Vec<String> = self.resources[kind].keys().cloned().collect();
+            if numbers.one_in(4) && !names.is_empty() {
+                let name = names[numbers.below(names.len())].clone();
+                self.resources[kind].remove(&name);
+                told.resources.retain(|resource| resource.name != name);
+                told.removed_resources.push(name);
+                continue;
+            }
+            let version = nonce.as_str();
+            let made = if kind == 1 {
+                let policy = Authorization {
+                    name: format!("p{}", numbers.below(3)),
+                    namespace: ["", "default", "other"][numbers.below(3)].into(),
+                    scope: [Scope::Global, Scope::Namespace, Scope::WorkloadSelector]
+                        [numbers.below(3)]
+                    .into(),
+                    ..Authorization::default()
+                };
+                of_policy(&policy, version)
+            } else if numbers.one_in(2) {
+                of_service(&self.any_service(numbers), version)
+            } else {
+                of_workload(&self.any_workload(numbers), version)
+            };
+            told.removed_resources.retain(|name| *name != made.name);
+            self.resources[kind].insert(made.name.clone(), made.clone());
+            told.resources.retain(|resource| resource.name != made.name);
+            told.resources.push(made);
+        }
+        told
+    }
+
+    /// To a new connection: all of it, or what its versions lack.
+    async fn catch_up(&self, session: &mut Session, numbers: &mut Numbers) -> Result<()> {
+        let known = greet(session).await?;
+        let whole = numbers.one_in(2);
+        for (kind, known) in known.iter().enumerate() {
+            let mut told = response([ADDRESS, AUTHORIZATION][kind], "again", Vec::new());
+            for (name, resource) in &self.resources[kind] {
+                if whole || known.get(name) != Some(&resource.version) {
+                    told.resources.push(resource.clone());
+                }
+            }
+            let gone = known
+                .keys()
+                .filter(|name| !self.resources[kind].contains_key(*name));
+            told.removed_resources = gone.cloned().collect();
+            let shift = numbers.below(told.resources.len().max(1));
+            told.resources.rotate_left(shift);
+            session.exchange(told).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn follow(seed: u64) -> Result<()> {
+    let numbers = &mut Numbers(seed);
+    let mut control = Control::default();
+    let mut server = Istiod::start().await?;
+    let mut listener = Listener::start(options(server.address));
+    let mut session = server.accept().await?;
+    control.catch_up(&mut session, numbers).await?;
+    for _ in 0..STEPS {
+        let told = control.step(numbers);
+        if numbers.one_in(8) {
+            // Not all of it is heard.
+            if numbers.one_in(2) {
+                let _ = session.send(told).await;
+            }
+            drop(session);
+            session = server.accept().await?;
+            control.catch_up(&mut session, numbers).await?;
+        } else {
+            // Now and then several are under way at once.
+            let answer = session.exchange(told).await?;
+            ensure!(answer.error_detail.is_none(), "seed {seed}: {answer:?}");
+        }
+        listener.drain_now();
+    }
+    drop(session);
+    let mut session = server.accept().await?;
+    control.catch_up(&mut session, numbers).await?;
+    let expected = reference(&control).await?;
+    listener
+        .until("the end of the history", |l| *l.mesh() == expected)
+        .await?;
+    let tables = compile(&expected, &node(), &[pod()]).tables;
+    ensure!(*listener.compiler.tables() == tables, "seed {seed}");
+    listener.stop().await
+}
+
+/// The same, told once and in order to somebody who knows nothing.
+async fn reference(control: &Control) -> Result<Mesh> {
+    let mut server = Istiod::start().await?;
+    let mut listener = Listener::start(options(server.address));
+    let mut session = server.accept().await?;
+    greet(&mut session).await?;
+    for (kind, all) in control.resources.iter().enumerate() {
+        let all = all.values().cloned().collect();
+        session
+            .exchange(response([ADDRESS, AUTHORIZATION][kind], "all", all))
+            .await?;
+    }
+    listener
+        .until("the reference", |l| l.mesh().complete)
+        .await?;
+    let mesh = listener.mesh().clone();
+    listener.stop().await?;
+    Ok(mesh)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_history_leads_to_what_istiod_has() -> Result<()> {
+    for seed in 1..=HISTORIES {
+        follow(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! A control plane that says what a test tells it to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
+use tonic::{Request, Response, Status, Streaming};
+use waysteer::source::xds::proto::discovery::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use waysteer::source::xds::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+
+/// Nothing takes longer, on however busy a machine.
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A listening control plane; it ends when dropped.
+pub(super) struct Istiod {
+    pub(super) address: SocketAddr,
+    sessions: mpsc::Receiver<Session>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// One stream of a client; it ends when dropped.
+pub(super) struct Session {
+    pub(super) metadata: MetadataMap,
+    requests: Streaming<DeltaDiscoveryRequest>,
+    responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+}
+
+struct Service(mpsc::Sender<Session>);
+
+impl Istiod {
+    pub(super) async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::serve(listener, None)
+    }
+
+    /// On an address that was used before.
+    pub(super) async fn start_at(address: SocketAddr) -> Result<Self> {
+        Self::serve(TcpListener::bind(address).await?, None)
+    }
+
+    pub(super) async fn start_tls(certificate: &str, key: &str) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::serve(listener, Some(Identity::from_pem(certificate, key)))
+    }
+
+    fn serve(listener: TcpListener, identity: Option<Identity>) -> Result<Self> {
+        let address = listener.local_addr()?;
+        let (accepted, sessions) = mpsc::channel(16);
+        let (stop, stopped) = oneshot::channel();
+        let mut server = Server::builder();
+        if let Some(identity) = identity {
+            server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+        }
+        let service = AggregatedDiscoveryServiceServer::new(Service(accepted))
+            .max_encoding_message_size(usize::MAX);
+        let serving = server
+            .add_service(service)
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(async move {
+            // Not gracefully: what is open breaks.
+            tokio::select! {
+                _ = serving => {}
+                _ = stopped => {}
+            }
+        });
+        Ok(Self {
+            address,
+            sessions,
+            _stop: stop,
+        })
+    }
+
+    pub(super) async fn accept(&mut self) -> Result<Session> {
+        let session = timeout(DEADLINE, self.sessions.recv()).await;
+        session
+            .context("no stream was opened")?
+            .ok_or_else(|| anyhow!("the server is gone"))
+    }
+}
+
+impl Session {
+    pub(super) async fn request(&mut self) -> Result<DeltaDiscoveryRequest> {
+        let request = timeout(DEADLINE, self.requests.message()).await;
+        request
+            .context("no request came")??
+            .ok_or_else(|| anyhow!("the client ended the stream"))
+    }
+
+    pub(super) async fn send(&self, response: DeltaDiscoveryResponse) -> Result<()> {
+        self.responses
+            .send(Ok(response))
+            .await
+            .map_err(|_| anyhow!("the client is gone"))
+    }
+
+    /// Sends, and waits for the answer to just this.
+    pub(super) async fn exchange(
+        &mut self,
+        response: DeltaDiscoveryResponse,
+    ) -> Result<DeltaDiscoveryRequest> {
+        let nonce = response.nonce.clone();
+        self.send(response).await?;
+        let answer = self.request().await?;
+        anyhow::ensure!(answer.response_nonce == nonce, "{answer:?} to {nonce}");
+        Ok(answer)
+    }
+
+    pub(super) async fn fail(self, status: Status) {
+        let _ = self.responses.send(Err(status)).await;
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Service {
+    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let metadata = request.metadata().clone();
+        let (responses, outgoing) = mpsc::channel(16);
+        let session = Session {
+            metadata,
+            requests: request.into_inner(),
+            responses,
+        };
+        let accepted = self.0.send(session).await;
+        accepted.map_err(|_| Status::unavailable("the test is over"))?;
+        Ok(Response::new(ReceiverStream::new(outgoing)))
+    }
+}
