@@ -186,8 +186,8 @@ fn flatten(ended: Result<Result<(), AppError>, tokio::task::JoinError>) -> Resul
 
 fn node(config: &Config) -> Node {
     Node {
-        name: config.node.clone(),
-        network: config.network.clone(),
+        name: config.node.as_str().into(),
+        network: config.network.as_str().into(),
         direct_local_bypass: match config.direct_local {
             DirectLocal::Bypass => true,
             DirectLocal::Tunnel => false,

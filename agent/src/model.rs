@@ -10,7 +10,7 @@ mod service;
 mod workload;
 
 pub use delta::{Delta, Rejection};
-pub use name::{NamespacedName, NetworkAddress, NetworkCidr, Uid};
+pub use name::{NamespacedName, NetworkAddress, NetworkCidr, Text, Uid};
 pub use pod::PodSpec;
 pub use policy::{Policy, PolicyScope};
 pub use service::{

@@ -45,7 +45,8 @@ pub(super) fn of_workload(workload: &Workload, mesh: &Mesh) -> Entry {
         .services
         .keys()
         .filter_map(|name| mesh.services.get(name))
-        .flat_map(|service| service.subject_alt_names.iter().cloned());
+        .flat_map(|service| &service.subject_alt_names)
+        .map(ToString::to_string);
     Entry {
         name: format!("{}/{}", workload.namespace, workload.name),
         identities: std::iter::once(own).chain(of_services).collect(),
@@ -53,9 +54,10 @@ pub(super) fn of_workload(workload: &Workload, mesh: &Mesh) -> Entry {
 }
 
 pub(super) fn of_service(service: &Service) -> Entry {
+    let names = service.subject_alt_names.iter();
     Entry {
         name: service.hostname.to_string(),
-        identities: service.subject_alt_names.clone(),
+        identities: names.map(ToString::to_string).collect(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::multimap::Multimap;
 use super::place::Place;
 use super::registry::Registry;
 use crate::model::{
-    GatewayAddress, GatewayDestination, Mesh, NamespacedName, NetworkAddress, Service,
+    GatewayAddress, GatewayDestination, Mesh, NamespacedName, NetworkAddress, Service, Text,
     TunnelProtocol, Uid, Visibility, Workload,
 };
 
@@ -47,7 +47,7 @@ pub(super) struct Index {
     /// Number of policies that apply to every workload.
     global_policies: usize,
     /// Namespaces to whose workloads some policy applies.
-    policy_namespaces: Multimap<String, NamespacedName>,
+    policy_namespaces: Multimap<Text, NamespacedName>,
 }
 
 /// An enrolled pod with the workload that the source knows it as.

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::model::Text;
+
 /// Facts of this node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Node {
-    pub name: String,
+    pub name: Text,
     /// The network whose addresses are dialled directly.
-    pub network: String,
+    pub network: Text,
     /// `direct_local = "bypass"`.
     pub direct_local_bypass: bool,
     pub mesh_cidrs: Vec<IpNet>,

@@ -3,14 +3,14 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::{LoadBalancerMode, Locality, Service, Workload};
+use crate::model::{LoadBalancerMode, Locality, Service, Text, Workload};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) locality: Locality,
-    pub(super) node: String,
-    pub(super) cluster_id: String,
-    pub(super) network: String,
+    pub(super) node: Text,
+    pub(super) cluster_id: Text,
+    pub(super) network: Text,
 }
 
 impl Place {

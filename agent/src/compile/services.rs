@@ -15,7 +15,7 @@ use super::output::{Output, put};
 use super::place::is_grouped;
 use super::registry::Waypoint;
 use crate::address::to_wire;
-use crate::model::{LoadBalancerMode, NamespacedName, Service};
+use crate::model::{LoadBalancerMode, NamespacedName, Service, Text};
 
 /// The entries of one address. The public choice stands under namespace 0, and under their own
 /// namespace the services whose neighbours get another one.
@@ -81,7 +81,7 @@ pub(super) fn compile_block(index: &Index, output: &mut Output, block: &IpNet) {
 
 /// The entries of one service's ports, if it can be dialled by address.
 pub(super) fn compile_ports(index: &Index, output: &mut Output, name: &NamespacedName) {
-    let ours = |network: &String| *network == index.node.network;
+    let ours = |network: &Text| *network == index.node.network;
     let service = index.mesh.services.get(name).filter(|service| {
         let mut vips = service.vips.iter();
         let mut blocks = service.cidr_vips.iter();
@@ -117,7 +117,7 @@ fn by_namespace<'a>(services: &[&'a Service]) -> BTreeMap<&'a str, &'a Service> 
     let mut first = BTreeMap::new();
     for service in services {
         first
-            .entry(service.hostname.namespace.as_str())
+            .entry(&*service.hostname.namespace)
             .or_insert(*service);
     }
     first

@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+/// Most names are many objects': a clone costs nothing.
+pub type Text = Arc<str>;
+
 /// A workload's unique id, e.g. `cluster1//Pod/ns/name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Uid(pub String);
+pub struct Uid(pub Text);
 
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,12 +22,12 @@ impl fmt::Display for Uid {
 /// `namespace/hostname` of a service, or `namespace/name` of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamespacedName {
-    pub namespace: String,
-    pub name: String,
+    pub namespace: Text,
+    pub name: Text,
 }
 
 impl NamespacedName {
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<Text>, name: impl Into<Text>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
@@ -40,7 +44,7 @@ impl fmt::Display for NamespacedName {
 /// An address on a named network; the network's name may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkAddress {
-    pub network: String,
+    pub network: Text,
     pub address: IpAddr,
 }
 
@@ -53,7 +57,7 @@ impl fmt::Display for NetworkAddress {
 /// A block of addresses on a named network.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NetworkCidr {
-    pub network: String,
+    pub network: Text,
     pub cidr: IpNet,
 }
 

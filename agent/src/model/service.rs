@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{GatewayAddress, NamespacedName, NetworkAddress, NetworkCidr};
+use super::{GatewayAddress, NamespacedName, NetworkAddress, NetworkCidr, Text};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// The short name, for people.
-    pub name: String,
+    pub name: Text,
     /// `namespace/hostname`: the key that workloads and waypoints refer to.
     pub hostname: NamespacedName,
     /// Exact virtual addresses; a host route (`/32`, `/128`) is one of these too.
@@ -23,7 +23,7 @@ pub struct Service {
     pub visibility: Visibility,
     pub canonical: bool,
     /// Identities that endpoints may present besides their own.
-    pub subject_alt_names: Vec<String>,
+    pub subject_alt_names: Vec<Text>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

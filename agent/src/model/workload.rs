@@ -3,23 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{NamespacedName, NetworkAddress, Uid};
+use super::{NamespacedName, NetworkAddress, Text, Uid};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     pub uid: Uid,
-    pub name: String,
-    pub namespace: String,
+    pub name: Text,
+    pub namespace: Text,
     /// Never empty: `cluster.local` where the source says nothing.
-    pub trust_domain: String,
+    pub trust_domain: Text,
     /// Never empty: `default` where the source says nothing.
-    pub service_account: String,
+    pub service_account: Text,
     /// May be empty; then the workload is reached by `hostname` or a network gateway.
     pub addresses: Vec<IpAddr>,
-    pub hostname: String,
-    pub node: String,
-    pub network: String,
-    pub cluster_id: String,
+    pub hostname: Text,
+    pub node: Text,
+    pub network: Text,
+    pub cluster_id: Text,
     pub protocol: TunnelProtocol,
     pub network_mode: NetworkMode,
     pub status: HealthStatus,
@@ -73,9 +73,9 @@ pub enum ApplicationProtocol {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locality {
-    pub region: String,
-    pub zone: String,
-    pub subzone: String,
+    pub region: Text,
+    pub zone: Text,
+    pub subzone: Text,
 }
 
 /// Where a waypoint or a network gateway is found.

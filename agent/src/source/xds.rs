@@ -7,6 +7,7 @@ mod address;
 mod client;
 mod convert;
 mod identity;
+mod intern;
 mod policy;
 pub mod proto;
 mod state;

@@ -48,8 +48,8 @@ impl Captured {
             });
         }
         let node = Node {
-            name: "node1".to_owned(),
-            network: String::new(),
+            name: "node1".into(),
+            network: "".into(),
             direct_local_bypass: true,
             mesh_cidrs: Vec::new(),
             events: false,

@@ -117,7 +117,7 @@ async fn names_are_removed_whatever_they_name() -> Result<()> {
             l.mesh().complete && l.mesh().workloads.len() == 1
         })
         .await?;
-    ensure!(listener.mesh().workloads.contains_key(&Uid(uid(2))));
+    ensure!(listener.mesh().workloads.contains_key(&Uid(uid(2).into())));
     ensure!(listener.mesh().services.is_empty());
     let tables = listener.compiler.tables();
     ensure!(
@@ -212,7 +212,7 @@ async fn what_is_invalid_is_refused_by_name_and_keeps_its_last_good_version() ->
     listener
         .until("the rest", |l| l.mesh().workloads.len() == 2)
         .await?;
-    let kept = &listener.mesh().workloads[&Uid(uid(1))];
+    let kept = &listener.mesh().workloads[&Uid(uid(1).into())];
     ensure!(kept.addresses == ["10.0.0.1".parse::<std::net::IpAddr>()?]);
 
     // Put right, and the other one removed.

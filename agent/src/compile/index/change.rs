@@ -10,7 +10,7 @@ use crate::compile::place::is_grouped;
 use crate::compile::registry::{User, Waypoint};
 use crate::model::{
     Delta, GatewayDestination, NamespacedName, NetworkMode, Policy, PolicyScope, Rejection,
-    Service, Uid, Workload,
+    Service, Text, Uid, Workload,
 };
 
 impl Index {
@@ -105,10 +105,10 @@ impl Index {
             dirty.ports.insert(service.clone());
             self.mark_waypoints_at_service(service, dirty);
         }
-        let name = |name: &str| NamespacedName::new(workload.namespace.as_str(), name);
+        let name = |name: &Text| NamespacedName::new(workload.namespace.clone(), name.clone());
         let pod_name = name(&workload.name);
         for (netns, pod) in &self.pods {
-            if pod.pod.namespace == pod_name.namespace && pod.pod.name == pod_name.name {
+            if *pod.pod.namespace == *pod_name.namespace && *pod.pod.name == *pod_name.name {
                 dirty.pods.insert(*netns);
             }
         }
@@ -219,7 +219,7 @@ impl Index {
         if before != self.policy_namespaces.contains(namespace) {
             let all = self
                 .by_name
-                .range(NamespacedName::new(namespace.as_str(), "")..);
+                .range(NamespacedName::new(namespace.clone(), "")..);
             let uids = all
                 .take_while(|(name, _)| name.namespace == *namespace)
                 .map(|(_, uid)| uid);

@@ -30,7 +30,7 @@ impl Index {
             let named = self.by_name.get(&name);
             let mut candidates = named.filter_map(|uid| self.mesh.workloads.get(uid));
             let new = candidates
-                .find(|w| w.service_account == pod.service_account)
+                .find(|w| *w.service_account == *pod.service_account)
                 .map(|w| w.uid.clone());
             let old = old.clone();
             dirty.addresses.extend(&pod.addresses);
@@ -103,7 +103,7 @@ impl Index {
         for service in workload.services.keys() {
             self.mark_waypoints_at_service(service, dirty);
         }
-        let hostname = NamespacedName::new(workload.namespace.as_str(), workload.hostname.as_str());
+        let hostname = NamespacedName::new(workload.namespace.clone(), workload.hostname.clone());
         self.mark_waypoints_at(&GatewayDestination::Hostname(hostname), dirty);
         for address in &workload.addresses {
             self.mark_waypoints_at(&self.gateway_at(*address), dirty);

@@ -52,7 +52,7 @@ impl World {
         let by_name = names.iter().cloned().map(GatewayDestination::Hostname);
         let at = |address| {
             GatewayDestination::Address(NetworkAddress {
-                network: String::new(),
+                network: "".into(),
                 address,
             })
         };
@@ -82,10 +82,10 @@ impl World {
                 let some = numbers.of(&self.gateways);
                 workload.waypoint = (!numbers.one_in(3)).then_some(some);
             }
-            4 => workload.hostname = numbers.of(&[String::new(), "host".into()]),
+            4 => workload.hostname = numbers.of(&["".into(), "host".into()]),
             5 => workload.addresses = vec![numbers.of(&self.addresses)],
             6 => workload.addresses.push(numbers.of(&self.addresses)),
-            7 => workload.network = numbers.of(&[String::new(), "other".into()]),
+            7 => workload.network = numbers.of(&["".into(), "other".into()]),
             8 => {
                 workload.network_mode =
                     numbers.of(&[NetworkMode::Standard, NetworkMode::HostNetwork]);

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::problems::{Problems, quoted};
 use super::yaml::{Node, Pair, Value};
+use crate::model::Text;
 
 /// A value and the path that leads to it.
 #[derive(Debug)]
@@ -48,24 +49,24 @@ impl<'n, 'a> Fields<'n, 'a> {
     }
 
     /// The text of a field that may be absent: then it is empty.
-    pub(super) fn text(&mut self, key: &'static str, problems: &mut Problems) -> String {
+    pub(super) fn text(&mut self, key: &'static str, problems: &mut Problems) -> Text {
         let field = self.get(key);
         field
             .and_then(|field| field.text(problems))
             .unwrap_or_default()
-            .to_owned()
+            .into()
     }
 
     /// The text of a field that must be there and not be empty.
-    pub(super) fn required_text(&mut self, key: &'static str, problems: &mut Problems) -> String {
+    pub(super) fn required_text(&mut self, key: &'static str, problems: &mut Problems) -> Text {
         let Some(field) = self.required(key, problems) else {
-            return String::new();
+            return Text::default();
         };
         let text = field.text(problems);
         if text == Some("") {
             field.error(problems, "must not be empty");
         }
-        text.unwrap_or_default().to_owned()
+        text.unwrap_or_default().into()
     }
 
     /// The items of a list that may be absent.

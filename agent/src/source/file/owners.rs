@@ -69,7 +69,7 @@ impl Owners {
         label: &str,
         service: &Service,
     ) -> Result<Vec<Taken>, Taken> {
-        let namespace: Rc<str> = service.hostname.namespace.as_str().into();
+        let namespace: Rc<str> = (*service.hostname.namespace).into();
         let mut shared = Vec::new();
         for (index, key) in service.vips.iter().enumerate() {
             let owners = self.addresses.get(key);

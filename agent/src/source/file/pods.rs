@@ -109,10 +109,10 @@ impl Read for PodSpec {
             netns: PathBuf::new(),
         };
         if let Some(mut fields) = root.fields(problems) {
-            pod.uid = fields.required_text("uid", problems);
-            pod.name = fields.required_text("name", problems);
-            pod.namespace = fields.required_text("namespace", problems);
-            pod.service_account = fields.text("serviceAccount", problems);
+            pod.uid = fields.required_text("uid", problems).to_string();
+            pod.name = fields.required_text("name", problems).to_string();
+            pod.namespace = fields.required_text("namespace", problems).to_string();
+            pod.service_account = fields.text("serviceAccount", problems).to_string();
             if pod.service_account.is_empty() {
                 "default".clone_into(&mut pod.service_account);
             }

@@ -47,7 +47,7 @@ impl Read for Policy {
         let namespace = fields.get("namespace");
         let has_namespace = namespace.is_some();
         let namespace = namespace.and_then(|field| field.text(problems));
-        policy.name.namespace = namespace.unwrap_or_default().to_owned();
+        policy.name.namespace = namespace.unwrap_or_default().into();
         let scope = fields.required("scope", problems);
         let scope = scope.and_then(|scope| scope.one_of(&SCOPES, problems));
         policy.scope = scope.unwrap_or(PolicyScope::Global);

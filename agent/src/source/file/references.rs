@@ -92,7 +92,7 @@ impl<'o> Known<'o> {
                 hostname,
                 ..
             } = &entry.value;
-            NamespacedName::new(namespace.as_str(), hostname.as_str())
+            NamespacedName::new(namespace.clone(), hostname.clone())
         };
         let workloads = entries.workloads.iter();
         let with_hostname = workloads.filter(|entry| !entry.value.hostname.is_empty());

@@ -38,7 +38,7 @@ impl Rejected {
     pub(super) fn with_stand_in(mut self, read: Policy, line: usize) -> Self {
         let mut policy = read;
         if self.key.is_none() {
-            policy.name.name = format!("{} at line {line}", self.rejection.entry);
+            policy.name.name = format!("{} at line {line}", self.rejection.entry).into();
             match policy.scope {
                 PolicyScope::Global | PolicyScope::Namespace => {}
                 PolicyScope::WorkloadSelector => policy.scope = PolicyScope::Global,

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::fields::Field;
 use super::problems::{Problems, quoted};
-use crate::model::{GatewayDestination, NamespacedName, NetworkAddress, NetworkCidr};
+use crate::model::{GatewayDestination, NamespacedName, NetworkAddress, NetworkCidr, Text};
 
 /// A virtual address of a service, exact or a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ impl Field<'_, '_> {
         let text = self.text(problems)?;
         let address = text.split_once('/').and_then(|(network, rest)| {
             let address = rest.parse::<IpAddr>().ok()?.to_canonical();
-            let network = network.to_owned();
+            let network = network.into();
             Some(NetworkAddress { network, address })
         });
         let name = parse_name(text).filter(|name| !name.namespace.is_empty());
@@ -120,7 +120,7 @@ pub(super) fn parse_vip(text: &str) -> Result<Vip, String> {
     let Some((network, rest)) = text.split_once('/') else {
         return Err(format!("{} is not a network/IP", quoted(text)));
     };
-    let network = network.to_owned();
+    let network: Text = network.into();
     if !rest.contains('/') {
         let address = parse_address(rest)?;
         return Ok(Vip::Address(NetworkAddress { network, address }));
@@ -132,7 +132,7 @@ pub(super) fn parse_vip(text: &str) -> Result<Vip, String> {
 }
 
 /// A block of one address is an address.
-pub(super) fn vip_of(network: String, cidr: IpNet) -> Vip {
+pub(super) fn vip_of(network: Text, cidr: IpNet) -> Vip {
     if cidr.prefix_len() == cidr.max_prefix_len() {
         let address = cidr.addr();
         Vip::Address(NetworkAddress { network, address })

@@ -11,7 +11,7 @@ use super::workload::{gateway, gateway_address, ports};
 use super::yaml::Node;
 use crate::model::{
     HealthPolicy, IpFamilies, LoadBalancer, LoadBalancerMode, NamespacedName, RoutingPreference,
-    Service, Uid, Visibility, WeightedWaypoint,
+    Service, Text, Uid, Visibility, WeightedWaypoint,
 };
 
 const MODES: [(&str, LoadBalancerMode); 4] = [
@@ -98,7 +98,7 @@ impl Read for FileService {
         }
         service.canonical = fields.flag("canonical", problems);
         for name in fields.list("subjectAltNames", problems) {
-            let name = name.text(problems).map(str::to_owned);
+            let name = name.text(problems).map(Text::from);
             service.subject_alt_names.extend(name);
         }
         fields.finish(problems);
@@ -123,7 +123,7 @@ fn draft(service: Service, endpoints: Vec<Endpoint>, lacks_addresses: bool) -> D
 
 fn blank() -> Service {
     Service {
-        name: String::new(),
+        name: Text::default(),
         hostname: NamespacedName::new("", ""),
         vips: Vec::new(),
         cidr_vips: Vec::new(),
@@ -180,7 +180,7 @@ fn read_endpoints(field: &Field<'_, '_>, problems: &mut Problems) -> Vec<Endpoin
             continue;
         };
         let workload = fields.text("workloadUid", problems);
-        if !workload.is_empty() && workload != key {
+        if !workload.is_empty() && *workload != *key {
             field.error(problems, "workloadUid differs from the key");
         }
         let map = fields.get("port");
@@ -193,7 +193,7 @@ fn read_endpoints(field: &Field<'_, '_>, problems: &mut Problems) -> Vec<Endpoin
         endpoints.push(Endpoint {
             line: field.line(),
             path: field.path().to_owned(),
-            workload: Uid(key.to_owned()),
+            workload: Uid((*key).into()),
             ports,
         });
     }

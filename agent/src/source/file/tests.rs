@@ -29,7 +29,7 @@ fn errors(parsed: &ParsedMesh) -> Vec<String> {
 }
 
 fn uid(uid: &str) -> Uid {
-    Uid(uid.to_owned())
+    Uid(uid.into())
 }
 
 fn name(name: &str) -> NamespacedName {

@@ -9,8 +9,8 @@ use super::problems::Problems;
 use super::scalar::{not_a_port, parse_name, parse_port};
 use super::yaml::Node;
 use crate::model::{
-    ApplicationProtocol, GatewayAddress, HealthStatus, Locality, NetworkMode, TunnelProtocol, Uid,
-    Workload,
+    ApplicationProtocol, GatewayAddress, HealthStatus, Locality, NetworkMode, Text, TunnelProtocol,
+    Uid, Workload,
 };
 
 const PROTOCOLS: [(&str, TunnelProtocol); 2] = [
@@ -143,16 +143,16 @@ fn draft(workload: Workload, lacks_addresses: bool) -> Draft<Workload> {
 
 fn blank() -> Workload {
     Workload {
-        uid: Uid(String::new()),
-        name: String::new(),
-        namespace: String::new(),
-        trust_domain: String::new(),
-        service_account: String::new(),
+        uid: Uid(Text::default()),
+        name: Text::default(),
+        namespace: Text::default(),
+        trust_domain: Text::default(),
+        service_account: Text::default(),
         addresses: Vec::new(),
-        hostname: String::new(),
-        node: String::new(),
-        network: String::new(),
-        cluster_id: String::new(),
+        hostname: Text::default(),
+        node: Text::default(),
+        network: Text::default(),
+        cluster_id: Text::default(),
         protocol: TunnelProtocol::Tcp,
         network_mode: NetworkMode::Standard,
         status: HealthStatus::Healthy,
@@ -168,8 +168,8 @@ fn blank() -> Workload {
 }
 
 fn read_identity(fields: &mut Fields<'_, '_>, workload: &mut Workload, problems: &mut Problems) {
-    let or = |text: String, default: &str| match text.is_empty() {
-        true => default.to_owned(),
+    let or = |text: Text, default: &str| match text.is_empty() {
+        true => default.into(),
         false => text,
     };
     workload.trust_domain = or(fields.text("trustDomain", problems), "cluster.local");

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::convert::Invalid;
+use super::intern::Interner;
 use super::proto::workload as proto;
 use crate::model::{
     GatewayAddress, GatewayDestination, NamespacedName, NetworkAddress, NetworkCidr,
@@ -38,13 +39,18 @@ pub(super) enum Vip {
     Block(NetworkCidr),
 }
 
-pub(super) fn vip(field: &str, from: proto::NetworkAddress) -> Result<Vip, Invalid> {
+pub(super) fn vip(
+    field: &str,
+    from: proto::NetworkAddress,
+    names: &mut Interner,
+) -> Result<Vip, Invalid> {
     let proto::NetworkAddress {
         network,
         address,
         length,
     } = from;
     let address = ip(field, &address)?;
+    let network = names.text(network);
     let Some(length) = length else {
         return Ok(Vip::Exact(NetworkAddress { network, address }));
     };
@@ -56,7 +62,11 @@ pub(super) fn vip(field: &str, from: proto::NetworkAddress) -> Result<Vip, Inval
     })
 }
 
-pub(super) fn gateway(field: &str, from: proto::GatewayAddress) -> Result<GatewayAddress, Invalid> {
+pub(super) fn gateway(
+    field: &str,
+    from: proto::GatewayAddress,
+    names: &mut Interner,
+) -> Result<GatewayAddress, Invalid> {
     let proto::GatewayAddress {
         destination,
         hbone_mtls_port,
@@ -68,17 +78,19 @@ pub(super) fn gateway(field: &str, from: proto::GatewayAddress) -> Result<Gatewa
                 hostname,
             } = name;
             GatewayDestination::Hostname(NamespacedName {
-                namespace,
-                name: hostname,
+                namespace: names.text(namespace),
+                name: names.text(hostname),
             })
         }
-        Some(proto::gateway_address::Destination::Address(address)) => match vip(field, address)? {
-            Vip::Exact(address) => GatewayDestination::Address(address),
-            Vip::Block(block) => {
-                let message = format!("{block} is a block, and a gateway has one address");
-                return Err(Invalid::new(field, message));
+        Some(proto::gateway_address::Destination::Address(address)) => {
+            match vip(field, address, names)? {
+                Vip::Exact(address) => GatewayDestination::Address(address),
+                Vip::Block(block) => {
+                    let message = format!("{block} is a block, and a gateway has one address");
+                    return Err(Invalid::new(field, message));
+                }
             }
-        },
+        }
         None => return Err(Invalid::new(field, "neither a host name nor an address")),
     };
     Ok(GatewayAddress {
@@ -92,9 +104,16 @@ pub(super) fn port(field: &str, port: u32) -> Result<u16, Invalid> {
 }
 
 /// `namespace/name`.
-pub(super) fn name(field: &str, text: &str) -> Result<NamespacedName, Invalid> {
+pub(super) fn name(
+    field: &str,
+    text: &str,
+    names: &mut Interner,
+) -> Result<NamespacedName, Invalid> {
     match text.split_once('/') {
-        Some((namespace, name)) if !name.is_empty() => Ok(NamespacedName::new(namespace, name)),
+        Some((namespace, name)) if !name.is_empty() => Ok(NamespacedName {
+            namespace: names.text(namespace.to_owned()),
+            name: names.text(name.to_owned()),
+        }),
         Some(_) | None => {
             let message = format!("{text:?} is not namespace/name");
             Err(Invalid::new(field, message))

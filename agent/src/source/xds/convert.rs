@@ -8,10 +8,11 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::address::{self, Vip, gateway, name, port};
+use super::intern::Interner;
 use super::proto::workload as proto;
 use crate::model::{
     ApplicationProtocol, HealthPolicy, HealthStatus, IpFamilies, LoadBalancer, LoadBalancerMode,
-    Locality, NamespacedName, NetworkMode, RoutingPreference, Service, TunnelProtocol, Uid,
+    Locality, NamespacedName, NetworkMode, RoutingPreference, Service, Text, TunnelProtocol, Uid,
     Visibility, WeightedWaypoint, Workload,
 };
 
@@ -37,7 +38,7 @@ impl fmt::Display for Invalid {
     }
 }
 
-pub(super) fn workload(from: proto::Workload) -> Result<Workload, Invalid> {
+pub(super) fn workload(from: proto::Workload, names: &mut Interner) -> Result<Workload, Invalid> {
     let protocol = match from.tunnel_protocol() {
         _ if proto::TunnelProtocol::try_from(from.tunnel_protocol).is_err() => {
             TunnelProtocol::Unknown
@@ -67,28 +68,33 @@ pub(super) fn workload(from: proto::Workload) -> Result<Workload, Invalid> {
     let services: Result<BTreeMap<NamespacedName, BTreeMap<u16, u16>>, Invalid> = from
         .services
         .into_iter()
-        .map(|(service, list)| Ok((name("services", &service)?, ports("services", list.ports)?)))
+        .map(|(service, list)| {
+            Ok((
+                name("services", &service, names)?,
+                ports("services", list.ports)?,
+            ))
+        })
         .collect();
     let policies = from.authorization_policies.iter();
     let policies: Result<_, Invalid> = policies
-        .map(|policy| name("authorization_policies", policy))
+        .map(|policy| name("authorization_policies", policy, names))
         .collect();
-    let waypoint = from.waypoint.map(|to| gateway("waypoint", to));
+    let waypoint = from.waypoint.map(|to| gateway("waypoint", to, names));
     let network_gateway = from
         .network_gateway
-        .map(|to| gateway("network_gateway", to));
+        .map(|to| gateway("network_gateway", to, names));
     let application_tunnel = from.application_tunnel.map(application_tunnel);
     Ok(Workload {
-        uid: Uid(from.uid),
-        name: from.name,
-        namespace: from.namespace,
-        trust_domain: or(from.trust_domain, "cluster.local"),
-        service_account: or(from.service_account, "default"),
+        uid: Uid(from.uid.into()),
+        name: from.name.into(),
+        namespace: names.text(from.namespace),
+        trust_domain: names.text(or(from.trust_domain, "cluster.local")),
+        service_account: names.text(or(from.service_account, "default")),
         addresses: addresses?,
-        hostname: from.hostname,
-        node: from.node,
-        network: from.network,
-        cluster_id: or(from.cluster_id, "Kubernetes"),
+        hostname: names.text(from.hostname),
+        node: names.text(from.node),
+        network: names.text(from.network),
+        cluster_id: names.text(or(from.cluster_id, "Kubernetes")),
         protocol,
         network_mode,
         status,
@@ -97,13 +103,16 @@ pub(super) fn workload(from: proto::Workload) -> Result<Workload, Invalid> {
         network_gateway: network_gateway.transpose()?,
         native_tunnel: from.native_tunnel,
         application_tunnel: application_tunnel.transpose()?,
-        locality: from.locality.map(locality).unwrap_or_default(),
+        locality: from
+            .locality
+            .map(|from| locality(from, names))
+            .unwrap_or_default(),
         services: services?,
         authorization_policies: policies?,
     })
 }
 
-pub(super) fn service(from: proto::Service) -> Result<Service, Invalid> {
+pub(super) fn service(from: proto::Service, names: &mut Interner) -> Result<Service, Invalid> {
     if from.hostname.is_empty() {
         return Err(Invalid::new("hostname", "it is empty"));
     }
@@ -125,29 +134,34 @@ pub(super) fn service(from: proto::Service) -> Result<Service, Invalid> {
     };
     let (mut vips, mut cidr_vips) = (Vec::new(), Vec::new());
     for from in from.addresses {
-        match address::vip("addresses", from)? {
+        match address::vip("addresses", from, names)? {
             Vip::Exact(address) => vips.push(address),
             Vip::Block(block) => cidr_vips.push(block),
         }
     }
-    let waypoint = from.waypoint.map(|to| gateway("waypoint", to));
-    let weighted = from.weighted_waypoints.into_iter().map(weighted_waypoint);
+    let waypoint = from.waypoint.map(|to| gateway("waypoint", to, names));
+    let weighted: Result<_, Invalid> = from
+        .weighted_waypoints
+        .into_iter()
+        .map(|from| weighted_waypoint(from, names))
+        .collect();
+    let subject_alt_names = from.subject_alt_names.into_iter();
     Ok(Service {
         hostname: NamespacedName {
-            namespace: from.namespace,
-            name: from.hostname,
+            namespace: names.text(from.namespace),
+            name: names.text(from.hostname),
         },
-        name: from.name,
+        name: names.text(from.name),
         vips,
         cidr_vips,
         ports: ports("ports", from.ports)?,
         waypoint: waypoint.transpose()?,
-        weighted_waypoints: weighted.collect::<Result<_, _>>()?,
+        weighted_waypoints: weighted?,
         load_balancer,
         ip_families,
         visibility,
         canonical: from.canonical,
-        subject_alt_names: from.subject_alt_names,
+        subject_alt_names: subject_alt_names.map(Text::from).collect(),
     })
 }
 
@@ -163,7 +177,10 @@ fn ports(field: &str, from: Vec<proto::Port>) -> Result<BTreeMap<u16, u16>, Inva
         .collect()
 }
 
-fn weighted_waypoint(from: proto::WeightedWaypoint) -> Result<WeightedWaypoint, Invalid> {
+fn weighted_waypoint(
+    from: proto::WeightedWaypoint,
+    names: &mut Interner,
+) -> Result<WeightedWaypoint, Invalid> {
     let field = "weighted_waypoints";
     let proto::WeightedWaypoint {
         destination,
@@ -171,7 +188,7 @@ fn weighted_waypoint(from: proto::WeightedWaypoint) -> Result<WeightedWaypoint, 
     } = from;
     let destination = destination.ok_or_else(|| Invalid::new(field, "no destination"))?;
     Ok(WeightedWaypoint {
-        destination: gateway(field, destination)?,
+        destination: gateway(field, destination, names)?,
         weight,
     })
 }
@@ -227,16 +244,16 @@ fn application_tunnel(from: proto::ApplicationTunnel) -> Result<ApplicationProto
     })
 }
 
-fn locality(from: proto::Locality) -> Locality {
+fn locality(from: proto::Locality, names: &mut Interner) -> Locality {
     let proto::Locality {
         region,
         zone,
         subzone,
     } = from;
     Locality {
-        region,
-        zone,
-        subzone,
+        region: names.text(region),
+        zone: names.text(zone),
+        subzone: names.text(subzone),
     }
 }
 

@@ -12,8 +12,8 @@ pub(super) fn policy(from: proto::Authorization) -> Policy {
     };
     Policy {
         name: NamespacedName {
-            namespace: from.namespace,
-            name: from.name,
+            namespace: from.namespace.into(),
+            name: from.name.into(),
         },
         scope,
     }

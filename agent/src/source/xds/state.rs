@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use prost::Message;
 
+use super::intern::Interner;
 use super::proto::authorization::Authorization;
 use super::proto::discovery::{DeltaDiscoveryResponse, Resource};
 use super::proto::workload::{Address, address};
@@ -22,6 +23,7 @@ pub(super) const TYPES: [&str; 2] = [ADDRESS, AUTHORIZATION];
 pub(super) struct XdsState {
     address: Resources,
     authorization: Resources,
+    names: Interner,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +101,16 @@ impl XdsState {
         } = response;
         let mut delta = Delta::default();
         let mut refused = Vec::new();
-        let table = self.of_mut(&type_url)?;
+        let Self {
+            address,
+            authorization,
+            names,
+        } = self;
+        let table = match type_url.as_str() {
+            ADDRESS => address,
+            AUTHORIZATION => authorization,
+            _ => return None,
+        };
         table.told = true;
         // One name may be told twice; the last counts.
         for name in removed_resources {
@@ -108,7 +119,7 @@ impl XdsState {
         for resource in resources {
             let name = resource.name.clone();
             let read = match type_url.as_str() {
-                ADDRESS => read_address(&resource),
+                ADDRESS => read_address(&resource, names),
                 _ => read_policy(&resource),
             };
             match read {
@@ -140,19 +151,11 @@ impl XdsState {
             _ => None,
         }
     }
-
-    fn of_mut(&mut self, type_url: &str) -> Option<&mut Resources> {
-        match type_url {
-            ADDRESS => Some(&mut self.address),
-            AUTHORIZATION => Some(&mut self.authorization),
-            _ => None,
-        }
-    }
 }
 
 enum Accepted {
     Workload(Box<crate::model::Workload>),
-    Service(crate::model::Service),
+    Service(Box<crate::model::Service>),
     Policy(Policy),
 }
 
@@ -189,7 +192,7 @@ impl Resources {
         }
         match accepted {
             Accepted::Workload(workload) => delta.workloads.push(*workload),
-            Accepted::Service(service) => delta.services.push(service),
+            Accepted::Service(service) => delta.services.push(*service),
             Accepted::Policy(policy) => delta.policies.push(policy),
         }
     }
@@ -258,7 +261,7 @@ fn remove(name: Name, delta: &mut Delta) {
     }
 }
 
-fn read_address(resource: &Resource) -> Result<Accepted, Unreadable> {
+fn read_address(resource: &Resource, names: &mut Interner) -> Result<Accepted, Unreadable> {
     let unreadable = |error: String| Unreadable {
         error,
         addresses: Vec::new(),
@@ -271,10 +274,12 @@ fn read_address(resource: &Resource) -> Result<Accepted, Unreadable> {
     };
     let (addresses, addresses_unknown) = convert::addresses(&found);
     let accepted = match found {
-        address::Type::Workload(workload) => convert::workload(workload)
+        address::Type::Workload(workload) => convert::workload(workload, names)
             .map(Box::new)
             .map(Accepted::Workload),
-        address::Type::Service(service) => convert::service(service).map(Accepted::Service),
+        address::Type::Service(service) => convert::service(service, names)
+            .map(Box::new)
+            .map(Accepted::Service),
     };
     accepted.map_err(|error| Unreadable {
         error: error.to_string(),

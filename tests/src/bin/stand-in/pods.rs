@@ -46,7 +46,7 @@ impl Pods {
         let (view, views) = watch::channel(Arc::new(View::default()));
         let tunnel = EmbeddedTunnel::new(certs, Arc::new(NoVerdicts), views)?;
         let node = Node {
-            name: node,
+            name: node.into(),
             ..Node::default()
         };
         Ok(Self {

@@ -85,8 +85,8 @@ fn ztunnels_own_format() {
         panic!("{:?}", parsed.workloads);
     };
     assert_eq!(local.protocol, TunnelProtocol::Hbone);
-    assert_eq!(local.trust_domain, "cluster.local");
-    assert_eq!(local.cluster_id, "Kubernetes");
+    assert_eq!(&*local.trust_domain, "cluster.local");
+    assert_eq!(&*local.cluster_id, "Kubernetes");
     assert_eq!(local.capacity, 1);
     let ports = BTreeMap::from([(80, 8080)]);
     let services = BTreeMap::from([

@@ -39,9 +39,9 @@ fn two_owners_of_an_address() {
             ),
         ]
     );
-    let uids: Vec<_> = parsed.workloads.iter().map(|w| w.uid.0.as_str()).collect();
+    let uids: Vec<_> = parsed.workloads.iter().map(|w| &*w.uid.0).collect();
     assert_eq!(uids, ["a", "c", "d"]);
-    let services: Vec<_> = parsed.services.iter().map(|s| s.name.as_str()).collect();
+    let services: Vec<_> = parsed.services.iter().map(|s| &*s.name).collect();
     assert_eq!(services, ["s2", "s5", "s6"]);
 }
 

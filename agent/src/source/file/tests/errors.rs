@@ -340,7 +340,7 @@ fn the_rest_of_the_file_is_applied() {
          - {uid: b, namespace: n, workloadIps: [10.0.0.2]}\n",
     );
     assert_eq!(errors(&parsed).len(), 1);
-    let uids: Vec<_> = parsed.workloads.iter().map(|w| w.uid.0.as_str()).collect();
+    let uids: Vec<_> = parsed.workloads.iter().map(|w| &*w.uid.0).collect();
     assert_eq!(uids, ["b"]);
 }
 

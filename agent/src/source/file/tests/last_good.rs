@@ -183,7 +183,7 @@ policies:
     let seen: Vec<_> = mesh
         .policies
         .values()
-        .map(|p| (p.name.name.as_str(), p.scope))
+        .map(|p| (&*p.name.name, p.scope))
         .collect();
     let assumed = ("policy n/p at line 4", PolicyScope::Global);
     assert_eq!(seen, [("p", PolicyScope::Namespace), assumed]);

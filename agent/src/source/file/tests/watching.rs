@@ -99,12 +99,7 @@ impl Running {
 
     async fn until_workload(&mut self, expected: &str) {
         self.until(expected, |running| {
-            let uids: Vec<_> = running
-                .mesh
-                .workloads
-                .keys()
-                .map(|uid| uid.0.as_str())
-                .collect();
+            let uids: Vec<_> = running.mesh.workloads.keys().map(|uid| &*uid.0).collect();
             uids == [expected]
         })
         .await;
