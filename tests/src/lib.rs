@@ -7,7 +7,7 @@
 //!                        └─► pki ─► forward    HBONE without a tunnel of ours in between
 //!                        └─► zds                a ztunnel as far as its agent can tell
 //!                        └─► load              traffic of every class at once, all of it checked
-//!                        └─► process ─► envoy  what is started in there
+//!                        └─► process ─► envoy, ztunnel  what is started in there
 //! ```
 //!
 //! Nothing here knows waysteer's programs; [`foreign`] are others beside them. Everything undoes
@@ -36,3 +36,4 @@ pub mod skip;
 pub mod topology;
 pub mod wait;
 pub mod zds;
+pub mod ztunnel;

@@ -10,3 +10,4 @@ mod senders;
 mod streams;
 mod testbed;
 mod zds;
+mod ztunnel;

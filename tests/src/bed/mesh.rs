@@ -30,8 +30,8 @@ pub(super) fn file(topology: &Topology) -> String {
         let [v4, v6] = topology.pod(pod).addresses.both();
         text += &format!(
             "- {{uid: \"cluster1//Pod/default/{pod}\", name: {pod}, namespace: default, \
-                 serviceAccount: {pod}, node: {node}, protocol: {protocol}, \
-                 workloadIps: [\"{v4}\", \"{v6}\"], services: {{{}}}",
+                 serviceAccount: {pod}, trustDomain: cluster.local, node: {node}, \
+                 protocol: {protocol}, workloadIps: [\"{v4}\", \"{v6}\"], services: {{{}}}",
             services.join(", ")
         );
         if pod == "behind" {
