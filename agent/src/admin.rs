@@ -20,7 +20,7 @@ use crate::kernel::explain::Explainer;
 use crate::kernel::observe::Counters;
 use crate::metrics;
 use crate::source::Severity;
-use crate::state::{PodState, PodStatus, SourceStatus, State};
+use crate::state::{NodeVerification, PodState, PodStatus, SourceStatus, State};
 use crate::tunnel::{Tunnel, TunnelStatus, View};
 
 /// What the pages read.
@@ -132,7 +132,7 @@ async fn readyz(AxumState(sources): Shared) -> Response {
     for pod in sources.state.pods() {
         match &pod.state {
             PodState::Enrolled => {}
-            PodState::Pending(reason) | PodState::Failed(reason) => {
+            PodState::Pending(reason) | PodState::Drifted(reason) | PodState::Failed(reason) => {
                 missing.push(format!("pod {}/{}: {reason}", pod.namespace, pod.name));
             }
         }
@@ -164,6 +164,7 @@ struct Status {
     diagnostics: Vec<String>,
     map_error: Option<String>,
     pods: Vec<PodStatus>,
+    verification: NodeVerification,
     tunnel: TunnelStatus,
 }
 
@@ -178,6 +179,7 @@ async fn status(AxumState(sources): Shared) -> Json<Status> {
         diagnostics: state.diagnostics(),
         map_error: state.map_error(),
         pods: state.pods(),
+        verification: state.node(),
         tunnel: sources.tunnel.status(),
     })
 }

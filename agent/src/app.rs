@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -128,6 +129,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             programs: loaded.programs,
             tunnel: tunnel.clone(),
         },
+        cgroup,
+        verify_interval: Duration::from_secs(config.verify_interval.into()),
         view,
         state,
     };

@@ -41,6 +41,8 @@ pub struct Config {
     pub admin: Admin,
     pub source: Source,
     pub tunnel: Tunnel,
+    /// Seconds between two looks at a pod of which nothing was heard.
+    pub verify_interval: u32,
     /// A filter as `tracing_subscriber::EnvFilter` reads it.
     pub log: String,
     pub log_format: LogFormat,

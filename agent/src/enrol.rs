@@ -1,5 +1,7 @@
 //! Getting a pod captured, and letting it go.
 
+mod verify;
+
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -8,11 +10,14 @@ use tokio::task::block_in_place;
 
 use crate::compile::EnrolledPod;
 use crate::kernel::attach::{AttachError, PodLinks};
+use crate::kernel::inspect::InspectError;
 use crate::kernel::load::Programs;
 use crate::kernel::netns::{NetnsError, PodNetns, PodNetwork};
 use crate::kernel::redirect::{Drift, Redirect, RedirectError};
 use crate::model::PodSpec;
 use crate::tunnel::{Readiness, Tunnel, TunnelError};
+
+pub use verify::Look;
 
 /// Puts rules, programs and the tunnel's listeners into pods' netns.
 #[derive(Debug)]
@@ -49,6 +54,8 @@ pub enum EnrolError {
     Attach(#[from] AttachError),
     #[error("what was set up is not there: {0:?}")]
     Drift(Vec<Drift>),
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
     #[error("cannot keep the network namespace open")]
     Keep(#[source] std::io::Error),
 }

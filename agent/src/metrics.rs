@@ -1,5 +1,6 @@
 //! Prometheus metrics: read from the kernel and the state at each scrape, stored nowhere.
 
+mod drift;
 mod tunnel;
 
 use std::fmt;
@@ -62,6 +63,7 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
             .collect(),
         gauges: gauges(sources),
         pods: pods(&sources.state.pods()),
+        drift: drift::Collected::of(&sources.state),
         tunnel: sources.tunnel.status(),
     };
     registry.register_collector(Box::new(collector));
@@ -78,6 +80,7 @@ struct Collected {
     traffic: Vec<(Labels, crate::kernel::observe::Traffic)>,
     gauges: Vec<(&'static str, &'static str, u64)>,
     pods: Vec<(Labels, u64)>,
+    drift: drift::Collected,
     tunnel: crate::tunnel::TunnelStatus,
 }
 
@@ -180,13 +183,19 @@ impl prometheus_client::collector::Collector for Collected {
             "Local pods, by state",
             &self.pods,
         )?;
+        self.drift.encode(&mut encoder)?;
         tunnel::encode(&self.tunnel, &mut encoder)
     }
 }
 
 /// One number for each state, also where it is 0.
 fn pods(pods: &[PodStatus]) -> Vec<(Labels, u64)> {
-    let mut counts = [("enrolled", 0), ("pending", 0), ("failed", 0)];
+    let mut counts = [
+        ("enrolled", 0),
+        ("pending", 0),
+        ("drifted", 0),
+        ("failed", 0),
+    ];
     for pod in pods {
         let label = pod.state.label();
         for (state, count) in &mut counts {

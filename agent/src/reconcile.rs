@@ -3,7 +3,11 @@
 //! Desired state is recomputed from the mesh and the enrolled pods, compared with what was written
 //! last, and the difference is written.
 
+mod paths;
+mod verify;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +15,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::paths::PathWatch;
+use self::verify::Verifier;
 use crate::compile::{Changes, Compiled, EnrolledPod, Node, Tables, compile};
 use crate::enrol::{Enroller, Enrolment};
 use crate::kernel::maps::Maps;
 use crate::model::{Delta, Mesh, PodSpec};
 use crate::source::{Event, Report, Severity};
-use crate::state::{PodState, PodStatus, SourceStatus, State};
-use crate::tunnel::{Readiness, TunnelError, View};
+use crate::state::{PodState, PodStatus, SourceStatus, State, Verification};
+use crate::tunnel::{TunnelError, View};
 
 /// A pod that could not be enrolled is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
@@ -30,6 +36,10 @@ pub struct Reconciler {
     /// Cookie of the agent's own netns, whose sockets are the host's.
     pub host_netns: u64,
     pub enroller: Enroller,
+    /// The root that the programs for sockets are attached to.
+    pub cgroup: PathBuf,
+    /// Between two looks at something of which nothing was heard.
+    pub verify_interval: Duration,
     pub view: watch::Sender<Arc<View>>,
     pub state: Arc<State>,
 }
@@ -51,6 +61,8 @@ struct Work {
     enrolled: BTreeMap<String, Enrolment>,
     retry_at: Option<Instant>,
     pods_known: bool,
+    verifier: Verifier,
+    paths: PathWatch,
 }
 
 impl Reconciler {
@@ -63,6 +75,8 @@ impl Reconciler {
         mut events: mpsc::Receiver<Event>,
         stop: CancellationToken,
     ) -> Result<(), ReconcileError> {
+        let (verifier, mut heard) = Verifier::new(self.verify_interval);
+        let (paths, mut path_changes) = PathWatch::new();
         let mut work = Work {
             with: self,
             mesh: Mesh::default(),
@@ -71,6 +85,8 @@ impl Reconciler {
             enrolled: BTreeMap::new(),
             retry_at: None,
             pods_known: false,
+            verifier,
+            paths,
         };
         // Host probes must be told apart before the first pod is enrolled.
         work.write();
@@ -79,9 +95,14 @@ impl Reconciler {
             let retry = work
                 .retry_at
                 .unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let (verify, look_at_paths) = (work.verifier.due(), work.paths.due());
             tokio::select! {
                 () = stop.cancelled() => break Ok(()),
                 () = sleep_until(retry) => work.enrol_wanted().await,
+                () = sleep_until(verify) => work.verify_next().await,
+                Some(uid) = heard.recv() => work.verifier.heard_of(&uid),
+                Some(()) = path_changes.recv() => work.paths.changed(),
+                () = sleep_until(look_at_paths) => work.look_at_paths(),
                 Ok(()) = readiness.changed() => work.show_readiness(),
                 event = events.recv() => match event {
                     Some(event) => if let Err(error) = work.handle(event).await {
@@ -154,6 +175,7 @@ impl Work {
             .collect();
         self.remove(&gone).await;
         self.enrol_wanted().await;
+        self.verifier.retain(|uid| self.wanted.contains_key(uid));
         self.pods_known = true;
         self.write();
         self.with.enroller.tunnel.pods_registered();
@@ -176,7 +198,8 @@ impl Work {
                 netns: spec.netns.display().to_string(),
                 cookie: None,
                 addresses: Vec::new(),
-                state: PodState::Enrolled,
+                state: PodState::Pending("it was not looked at yet".to_owned()),
+                verification: Verification::default(),
             };
             let taken: Vec<u64> = self.enrolled.values().map(Enrolment::netns).collect();
             match self.with.enroller.enrol(spec, &taken).await {
@@ -190,10 +213,13 @@ impl Work {
                         addresses = ?status.addresses,
                         "pod captured"
                     );
-                    status.state = state_of(self.with.enroller.readiness(&enrolment));
+                    self.verifier.watch(&enrolment);
                     self.enrolled.insert(status.uid.clone(), enrolment);
-                    // A pod counts once the kernel knows it.
+                    // A pod counts once the kernel knows it, and it was looked at.
                     self.write();
+                    let uid = status.uid.clone();
+                    self.with.state.set_pod(status);
+                    self.look_after_enrolment(&uid);
                 }
                 Err(error) => {
                     let error = chain(&error);
@@ -205,29 +231,31 @@ impl Work {
                     );
                     status.state = PodState::Failed(error);
                     self.retry_at = Some(Instant::now() + RETRY);
+                    self.with.state.set_pod(status);
                 }
             }
-            self.with.state.set_pod(status);
         }
+        let paths = self.wanted.values().map(|spec| spec.netns.as_path());
+        self.paths.update(paths);
     }
 
     /// After something changed on the tunnel's side.
-    fn show_readiness(&self) {
+    fn show_readiness(&mut self) {
+        let uids: Vec<String> = self.enrolled.keys().cloned().collect();
+        for uid in uids {
+            // With the tunnel its listeners come and go, of which nothing else tells.
+            if self.show_pod(&uid) {
+                self.verifier.heard_of(&uid);
+            }
+        }
+    }
+
+    /// Pods whose paths name another netns by now are looked at.
+    fn look_at_paths(&mut self) {
+        self.paths.looked();
         for (uid, enrolment) in &self.enrolled {
-            let state = state_of(self.with.enroller.readiness(enrolment));
-            let Some(before) = self.with.state.set_pod_state(uid, state.clone()) else {
-                continue;
-            };
-            let spec = enrolment.spec();
-            let pod = format_args!("{}/{}", spec.namespace, spec.name);
-            match state {
-                PodState::Enrolled => tracing::info!(%pod, uid, "pod enrolled"),
-                PodState::Pending(reason) if before == PodState::Enrolled => {
-                    tracing::warn!(%pod, uid, reason, "pod no longer served by the tunnel");
-                }
-                PodState::Pending(reason) | PodState::Failed(reason) => {
-                    tracing::debug!(%pod, uid, reason, "pod pending");
-                }
+            if enrolment.has_successor() {
+                self.verifier.heard_of(uid);
             }
         }
     }
@@ -245,6 +273,7 @@ impl Work {
         for enrolment in removed {
             let spec = enrolment.spec().clone();
             self.with.enroller.withdraw(enrolment).await;
+            self.verifier.unwatch(&spec.uid);
             self.with.state.remove_pod(&spec.uid);
             tracing::info!(
                 pod = %format_args!("{}/{}", spec.namespace, spec.name),
@@ -300,13 +329,6 @@ impl Work {
             rejected: self.mesh.rejected.len(),
             map_entries: compiled.tables.len(),
         }
-    }
-}
-
-fn state_of(readiness: Readiness) -> PodState {
-    match readiness {
-        Readiness::Ready => PodState::Enrolled,
-        Readiness::Waiting { reason } | Readiness::Refused { reason } => PodState::Pending(reason),
     }
 }
 

@@ -1,12 +1,18 @@
 //! What the agent's tasks tell about themselves, for the admin pages.
 
+mod verification;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::source::{Diagnostic, Severity};
+use crate::verify::DriftKind;
+
+pub use verification::{DriftCounts, NodeVerification, Standing, Verification};
 
 /// Written by single tasks, read by the admin pages.
 #[derive(Debug, Default)]
@@ -24,6 +30,16 @@ struct Inner {
     next_flow: u64,
     events_lost: u64,
     map_error: Option<String>,
+    node: NodeVerification,
+    drift: DriftCounts,
+    verifications: Verifications,
+}
+
+/// What verifying has cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verifications {
+    pub count: u64,
+    pub nanoseconds: u64,
 }
 
 /// One local pod.
@@ -37,6 +53,8 @@ pub struct PodStatus {
     pub cookie: Option<u64>,
     pub addresses: Vec<IpAddr>,
     pub state: PodState,
+    #[serde(flatten)]
+    pub verification: Verification,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,6 +64,8 @@ pub enum PodState {
     Enrolled,
     /// Captured, but its tunnel is not ready, for this reason: flows that need it are held.
     Pending(String),
+    /// Not as it was enrolled; being repaired, or tried to.
+    Drifted(String),
     /// Not captured; tried again.
     Failed(String),
 }
@@ -55,6 +75,7 @@ impl PodState {
         match self {
             Self::Enrolled => "enrolled",
             Self::Pending(_) => "pending",
+            Self::Drifted(_) => "drifted",
             Self::Failed(_) => "failed",
         }
     }
@@ -107,6 +128,39 @@ impl State {
         let pod = inner.pods.get_mut(uid)?;
         let before = std::mem::replace(&mut pod.state, state);
         (before != pod.state).then_some(before)
+    }
+
+    pub fn set_verification(&self, uid: &str, verification: Verification) {
+        if let Some(pod) = self.lock().pods.get_mut(uid) {
+            pod.verification = verification;
+        }
+    }
+
+    pub fn set_node(&self, node: NodeVerification) {
+        self.lock().node = node;
+    }
+
+    pub fn node(&self) -> NodeVerification {
+        self.lock().node.clone()
+    }
+
+    pub fn count_drift(&self, kind: DriftKind, found: u64, repaired: u64) {
+        self.lock().drift.add(kind, found, repaired);
+    }
+
+    pub fn drift(&self) -> DriftCounts {
+        self.lock().drift
+    }
+
+    pub fn add_verification(&self, took: Duration) {
+        let mut inner = self.lock();
+        inner.verifications.count += 1;
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        inner.verifications.nanoseconds += nanoseconds;
+    }
+
+    pub fn verifications(&self) -> Verifications {
+        self.lock().verifications
     }
 
     pub fn remove_pod(&self, uid: &str) {

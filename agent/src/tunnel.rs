@@ -95,6 +95,18 @@ impl Tunnel {
         }
     }
 
+    /// For a pod whose ports have lost their listeners: the embedded tunnel opens them again. A
+    /// ztunnel that is gone comes back by itself, and does then.
+    ///
+    /// # Errors
+    /// When a port is taken or the netns is gone.
+    pub async fn listen_again(&self, netns_cookie: u64, fd: OwnedFd) -> Result<(), TunnelError> {
+        match self {
+            Self::Embedded(tunnel) => tunnel.listen_again(netns_cookie, fd).await,
+            Self::Ztunnel(_) => Ok(()),
+        }
+    }
+
     /// For a pod that was captured before and whose netns cannot be opened now: a ztunnel that
     /// serves it goes on. To the embedded tunnel, which never outlives the agent, it means nothing.
     ///

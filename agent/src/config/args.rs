@@ -1,6 +1,7 @@
 //! Flags and environment variables.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -64,6 +65,9 @@ pub struct ConfigArgs {
     /// NAME.pem and NAME.key for each identity, and ca.pem
     #[arg(long, env = "WAYSTEER_TUNNEL_CERTS")]
     pub tunnel_certs: Option<PathBuf>,
+    /// Seconds between two looks at a pod of which nothing was heard [default: 30]
+    #[arg(long, env = "WAYSTEER_VERIFY_INTERVAL")]
+    pub verify_interval: Option<NonZeroU32>,
     /// What is logged [default: info]
     #[arg(long, env = "WAYSTEER_LOG")]
     pub log: Option<String>,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -26,6 +27,7 @@ pub(super) struct FileConfig {
     pub(super) source: FileSource,
     #[serde(default)]
     pub(super) tunnel: FileTunnel,
+    pub(super) verify_interval: Option<NonZeroU32>,
     pub(super) log: Option<String>,
     pub(super) log_format: Option<LogFormat>,
 }

@@ -1,6 +1,7 @@
 //! From what was given to what holds.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use super::file::{FileAdmin, FileConfig, FileSource, FileTunnel, SourceKind, TunnelKind};
@@ -15,6 +16,7 @@ const CA_DIR: &str = "/run/waysteer/ca";
 const ZTUNNEL_SOCKET: &str = "/var/run/ztunnel/ztunnel.sock";
 const CLUSTER_ID: &str = "Kubernetes";
 const LOG: &str = "info";
+const VERIFY_INTERVAL: u32 = 30;
 
 /// `directory` is that of the file: relative paths in the file start there, those of arguments
 /// where the agent was started.
@@ -35,6 +37,7 @@ pub(super) fn resolve(
         admin,
         source,
         tunnel,
+        verify_interval,
         log,
         log_format,
     } = file;
@@ -55,6 +58,7 @@ pub(super) fn resolve(
         tunnel_socket,
         tunnel_ca_dir,
         tunnel_certs,
+        verify_interval: verify_interval_arg,
         log: log_arg,
         log_format: log_format_arg,
     } = args.clone();
@@ -133,6 +137,9 @@ pub(super) fn resolve(
         admin,
         source,
         tunnel,
+        verify_interval: verify_interval_arg
+            .or(verify_interval)
+            .map_or(VERIFY_INTERVAL, NonZeroU32::get),
         log: log_arg.or(log).unwrap_or_else(|| LOG.to_owned()),
         log_format: log_format_arg.or(log_format).unwrap_or(LogFormat::Text),
     })

@@ -78,6 +78,7 @@ fn what_is_not_given_has_a_default() {
             identity: Identity::CaDir("/run/waysteer/ca".into()),
         },
         log: "info".into(),
+        verify_interval: 30,
         log_format: LogFormat::Text,
     };
     assert_eq!(config, expected);
@@ -94,6 +95,7 @@ pin_root = "/sys/fs/bpf/own"
 admin = {listen = "[::1]:1", socket = "a.sock"}
 log = "debug"
 log_format = "json"
+verify_interval = 5
 [source]
 kind = "file"
 mesh = "/m"
@@ -114,6 +116,7 @@ pin_root: /sys/fs/bpf/own
 admin: {listen: "[::1]:1", socket: a.sock}
 log: debug
 log_format: json
+verify_interval: 5
 source: {kind: file, mesh: /m, pods: /p}
 tunnel: {kind: embedded, certs: certs}
 "#;
@@ -143,6 +146,7 @@ fn every_key_of_the_file_is_read_from_toml_and_yaml() {
                 identity: Identity::Certs(written.directory().join("certs")),
             },
             log: "debug".into(),
+            verify_interval: 5,
             log_format: LogFormat::Json,
         };
         assert_eq!(config, expected, "{name}");
@@ -169,6 +173,7 @@ fn every_flag_wins_over_the_file() {
         "--tunnel-ca-dir=/ca2",
         "--log=warn",
         "--log-format=text",
+        "--verify-interval=7",
     ]);
     let config = Config::load(Some(&written.0), &args).unwrap();
     let expected = Config {
@@ -194,6 +199,7 @@ fn every_flag_wins_over_the_file() {
             identity: Identity::CaDir("/ca2".into()),
         },
         log: "warn".into(),
+        verify_interval: 7,
         log_format: LogFormat::Text,
     };
     assert_eq!(config, expected);

@@ -13,7 +13,7 @@ use super::redirect::{self, RedirectError};
 use super::route_socket::{RouteSocketError, with_route_socket};
 
 /// Of `lo` in every netns.
-const LOOPBACK_INDEX: u32 = 1;
+pub const LOOPBACK_INDEX: u32 = 1;
 
 /// What there is in a pod's netns.
 #[derive(Debug)]

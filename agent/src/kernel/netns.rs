@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::statfs::{NSFS_MAGIC, statfs};
 use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 
@@ -102,6 +103,13 @@ impl PodNetns {
             Ok(metadata) => Identity::of(&metadata) != self.identity,
             Err(_) => true,
         }
+    }
+
+    /// Whether the path names another netns by now, not merely none, or a file on which one will be
+    /// mounted.
+    pub fn has_successor(&self) -> bool {
+        let is_netns = statfs(&self.path).is_ok_and(|fs| fs.filesystem_type() == NSFS_MAGIC);
+        is_netns && self.is_replaced()
     }
 
     /// Runs `work` in the netns and waits for it; blocks, so not for async code.

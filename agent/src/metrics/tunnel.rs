@@ -70,7 +70,7 @@ fn ztunnel(status: &ZtunnelStatus, encoder: &mut DescriptorEncoder<'_>) -> fmt::
     histogram.encode_histogram::<NoLabelSet>(latency.sum, latency.count, &latency.buckets, None)
 }
 
-fn counters(
+pub(super) fn counters(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

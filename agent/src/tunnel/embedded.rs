@@ -113,6 +113,18 @@ impl EmbeddedTunnel {
         Ok(())
     }
 
+    /// Opens the ports of a pod again, whatever became of its listeners; its connections go on.
+    ///
+    /// # Errors
+    /// When a port is taken or the netns is gone.
+    pub async fn listen_again(&self, netns: u64, fd: OwnedFd) -> Result<(), TunnelError> {
+        if let Some(pod) = self.pods.lock().await.get_mut(&netns) {
+            let sockets = PodSockets::open(&self.shared.workshop, Arc::new(fd)).await?;
+            pod.listen(sockets).await;
+        }
+        Ok(())
+    }
+
     /// Closes a pod's ports; its connections get a moment to end.
     pub async fn remove(&self, uid: &str, netns: u64) {
         self.served().remove(uid);

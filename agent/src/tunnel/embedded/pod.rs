@@ -46,11 +46,7 @@ impl PodSockets {
 
 pub(super) struct Pod {
     listening: JoinSet<()>,
-    connections: TaskTracker,
-    /// Stops the listeners and tells HBONE clients to go elsewhere.
-    closing: CancellationToken,
-    /// Ends the connections.
-    stop: CancellationToken,
+    context: Context,
 }
 
 /// What the tasks of one pod share.
@@ -58,55 +54,68 @@ pub(super) struct Pod {
 pub(super) struct Context {
     pub(super) shared: Arc<Shared>,
     pub(super) netns: u64,
+    /// Stops the listeners and tells HBONE clients to go elsewhere.
     pub(super) closing: CancellationToken,
+    /// Ends the connections.
     stop: CancellationToken,
     connections: TaskTracker,
 }
 
 impl Pod {
     pub(super) fn start(shared: Arc<Shared>, netns: u64, sockets: PodSockets) -> Self {
-        let connections = TaskTracker::new();
-        let closing = CancellationToken::new();
-        let stop = CancellationToken::new();
         let context = Context {
             shared,
             netns,
-            closing: closing.clone(),
-            stop: stop.clone(),
-            connections: connections.clone(),
+            closing: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            connections: TaskTracker::new(),
         };
-        let PodSockets {
-            outbound,
-            plaintext,
-            hbone,
-        } = sockets;
-        let mut listening = JoinSet::new();
-        listening.spawn(accept(context.clone(), outbound, outbound::serve));
-        listening.spawn(accept(context.clone(), plaintext, inbound::serve_plaintext));
-        let servers = Arc::new(inbound::Servers::new(context.clone()));
-        listening.spawn(accept(context, hbone, move |context, stream| {
-            inbound::serve_hbone(context, stream, servers.clone())
-        }));
         Self {
-            listening,
-            connections,
-            closing,
-            stop,
+            listening: accept_all(&context, sockets),
+            context,
         }
     }
 
+    /// Goes on with other listeners.
+    pub(super) async fn listen(&mut self, sockets: PodSockets) {
+        let mut old = std::mem::replace(&mut self.listening, accept_all(&self.context, sockets));
+        old.shutdown().await;
+    }
+
     pub(super) async fn stop(mut self, drain: Duration) {
-        self.closing.cancel();
+        let Context {
+            closing,
+            stop,
+            connections,
+            ..
+        } = &self.context;
+        closing.cancel();
         self.listening.shutdown().await;
-        self.connections.close();
-        if tokio::time::timeout(drain, self.connections.wait())
+        connections.close();
+        if tokio::time::timeout(drain, connections.wait())
             .await
             .is_err()
         {
-            self.stop.cancel();
-            self.connections.wait().await;
+            stop.cancel();
+            connections.wait().await;
         }
     }
+}
+
+fn accept_all(context: &Context, sockets: PodSockets) -> JoinSet<()> {
+    let PodSockets {
+        outbound,
+        plaintext,
+        hbone,
+    } = sockets;
+    let mut listening = JoinSet::new();
+    listening.spawn(accept(context.clone(), outbound, outbound::serve));
+    listening.spawn(accept(context.clone(), plaintext, inbound::serve_plaintext));
+    let servers = Arc::new(inbound::Servers::new(context.clone()));
+    listening.spawn(accept(context.clone(), hbone, move |context, stream| {
+        inbound::serve_hbone(context, stream, servers.clone())
+    }));
+    listening
 }
 
 async fn accept<S, F>(context: Context, listener: TcpListener, serve: S)
