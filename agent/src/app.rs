@@ -8,22 +8,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use waysteer_common::abi::names::ABI_VERSION;
 use waysteer_hbone::ca::LocalCa;
 use waysteer_hbone::certs::{CertError, CertSource, FileCerts};
 
 use crate::admin::{AdminError, Listeners, Sources};
 use crate::compile::Node;
-use crate::config::{CgroupRoot, Config, DirectLocal, Identity, Source, Tunnel};
+use crate::config::{CgroupRoot, Config, DirectLocal, Identity, OnStop, Source, Tunnel};
 use crate::enrol::Enroller;
 use crate::events::describe;
-use crate::kernel::attach::{self, AttachError};
+use crate::kernel::attach::{AttachError, CgroupLinks};
 use crate::kernel::cgroup::{self, CgroupError};
+use crate::kernel::estate::{Estate, EstateError};
 use crate::kernel::load::{LoadError, LoadOptions, Programs};
 use crate::kernel::netns;
 use crate::kernel::object::{Object, ObjectError};
 use crate::kernel::observe::{EventStream, FlowVerdicts};
 use crate::kernel::pins::{Generation, PinError, PinRoot};
+use crate::kernel::records::{RecordError, Records};
 use crate::reconcile::{ReconcileError, Reconciler, chain};
 use crate::source::file::{FileSource, FileSourceError};
 use crate::state::State;
@@ -35,6 +36,10 @@ pub enum AppError {
     Object(#[from] ObjectError),
     #[error(transparent)]
     Pins(#[from] PinError),
+    #[error(transparent)]
+    Estate(#[from] EstateError),
+    #[error(transparent)]
+    Records(#[from] RecordError),
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -61,16 +66,24 @@ pub enum AppError {
     Panicked(#[from] tokio::task::JoinError),
 }
 
-/// Runs the agent until SIGTERM or SIGINT, and undoes what it did.
+/// Runs the agent until SIGTERM or SIGINT, and undoes what it did if it is to. `object` takes the
+/// place of the embedded programs.
 ///
 /// # Errors
 /// When it cannot start, or when a task that everything hangs on fails.
-pub async fn run(config: Config) -> Result<(), AppError> {
+pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> {
     let listeners = Listeners::bind(&config.admin).await?;
-    let object = Object::find(None)?;
-    let (pins, generation) = pins(&config.pin_root)?;
+    let object = Object::find(object)?;
+    let Estate {
+        root,
+        records,
+        generation,
+        is_adopted,
+        elders,
+    } = Estate::open(&config.pin_root, &object, &LoadOptions::default())?;
     let options = LoadOptions {
         pins: Some(generation.clone()),
+        elders: elders.clone(),
         ..LoadOptions::default()
     };
     let mut loaded = Programs::load(&object, &options)?;
@@ -80,7 +93,14 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     };
     let cgroup_links = loaded.programs.attach_cgroup(&cgroup)?;
     let host_netns = netns::current_cookie().map_err(AppError::Cookie)?;
-    tracing::info!(cgroup = %cgroup.display(), host_netns, "programs loaded and attached");
+    tracing::info!(
+        cgroup = %cgroup.display(),
+        host_netns,
+        pins = %generation.path().display(),
+        adopted = is_adopted,
+        older = elders.len(),
+        "programs loaded and attached"
+    );
 
     let state = Arc::new(State::default());
     let (view, views) = watch::channel(Arc::new(View::default()));
@@ -127,38 +147,42 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         host_netns,
         enroller: Enroller {
             programs: loaded.programs,
+            records,
             tunnel: tunnel.clone(),
         },
         cgroup,
         verify_interval: Duration::from_secs(config.verify_interval.into()),
         view,
         state,
+        on_stop: config.on_stop,
     };
     let reconciler_stop = stop.clone();
     tasks.spawn(async move { Ok(reconciler.run(received, reconciler_stop).await?) });
 
     let result = supervise(&mut tasks, &stop).await;
-    // The reconciler has taken every pod out of the maps and its netns; then the tunnel, whose
-    // connections may still end; the cgroup programs have nothing left to do.
+    // The reconciler has taken every pod out of the maps and its netns, if it is to; then the
+    // tunnel, whose connections may still end; the cgroup programs have nothing left to do.
     tunnel.stop().await;
-    let detached = cgroup_links.detach().map_err(AppError::from);
-    let removed = generation.remove().and_then(|()| pins.close());
+    let closed = match config.on_stop {
+        OnStop::Undo => close(root, &generation, cgroup_links),
+        OnStop::Leave => Ok(()),
+    };
     tracing::info!("stopped");
-    result
-        .and(detached)
-        .and(removed.map(drop).map_err(AppError::from))
+    result.and(closed)
 }
 
-/// The directory of pins, which is this agent's alone, and a new generation in it.
-fn pins(path: &Path) -> Result<(PinRoot, Generation), AppError> {
-    let root = PinRoot::open(path)?;
-    for old in root.generations()? {
-        tracing::warn!(path = %old.path().display(), "removing what an agent that was killed left");
-        attach::detach_all(&old)?;
-        old.remove()?;
+/// Removes what is not a pod's.
+fn close(root: PinRoot, generation: &Generation, links: CgroupLinks) -> Result<(), AppError> {
+    links.detach()?;
+    generation.remove()?;
+    if let Some(records) = Records::find(&root)? {
+        // What could not be undone stays written down, for `waysteer cleanup`.
+        if records.all()?.is_empty() {
+            records.remove(&root)?;
+        }
     }
-    let generation = root.next_generation(ABI_VERSION)?;
-    Ok((root, generation))
+    root.close()?;
+    Ok(())
 }
 
 /// Waits for a signal or for the first task to end, then for all of them.

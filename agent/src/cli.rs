@@ -33,6 +33,9 @@ pub struct RunArgs {
     /// The configuration file, TOML or YAML
     #[arg(long, env = "WAYSTEER_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Kernel programs in place of those that were built in: for tests of upgrades
+    #[arg(long, env = "WAYSTEER_OBJECT", hide = true)]
+    pub object: Option<PathBuf>,
     #[command(flatten)]
     pub settings: ConfigArgs,
 }

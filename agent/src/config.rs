@@ -38,6 +38,7 @@ pub struct Config {
     pub cgroup: CgroupRoot,
     /// Where programs, maps and links are pinned; on a bpf file system.
     pub pin_root: PathBuf,
+    pub on_stop: OnStop,
     pub admin: Admin,
     pub source: Source,
     pub tunnel: Tunnel,
@@ -56,6 +57,16 @@ pub enum DirectLocal {
     Tunnel,
     /// From pod to pod where every policy that applies allows it.
     Bypass,
+}
+
+/// What becomes of captured pods when the agent is told to stop. One that is killed leaves them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStop {
+    /// They stay captured, and the next agent goes on with them.
+    Leave,
+    /// They are let go, and nothing of the agent stays.
+    Undo,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

@@ -1,4 +1,4 @@
-//! Getting a pod captured, and letting it go.
+//! Capturing one pod, and letting it go.
 
 mod verify;
 
@@ -13,16 +13,19 @@ use crate::kernel::attach::{AttachError, PodLinks};
 use crate::kernel::inspect::InspectError;
 use crate::kernel::load::Programs;
 use crate::kernel::netns::{NetnsError, PodNetns, PodNetwork};
-use crate::kernel::redirect::{Drift, Redirect, RedirectError};
+use crate::kernel::records::{Record, RecordError, Records};
+use crate::kernel::redirect::{Redirect, RedirectError};
+use crate::kernel::route_socket::RouteSocketError;
 use crate::model::PodSpec;
 use crate::tunnel::{Readiness, Tunnel, TunnelError};
 
 pub use verify::Look;
 
-/// Puts rules, programs and the tunnel's listeners into pods' netns.
+/// Puts rules and programs into pods' netns, and hands pods to the tunnel.
 #[derive(Debug)]
 pub struct Enroller {
     pub programs: Programs,
+    pub records: Records,
     pub tunnel: Arc<Tunnel>,
 }
 
@@ -34,6 +37,8 @@ pub struct Enrolment {
     network: PodNetwork,
     redirect: Redirect,
     links: PodLinks,
+    /// The programs are those of an older generation, which work by its maps.
+    is_elder: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,69 +51,140 @@ pub enum EnrolError {
     NoAddress,
     #[error("the pod has no device besides lo yet")]
     NoDevice,
+    #[error("cannot look at the pod's devices")]
+    Network(#[from] RouteSocketError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
     #[error(transparent)]
     Redirect(#[from] RedirectError),
     #[error(transparent)]
     Tunnel(#[from] TunnelError),
     #[error(transparent)]
     Attach(#[from] AttachError),
-    #[error("what was set up is not there: {0:?}")]
-    Drift(Vec<Drift>),
     #[error(transparent)]
     Inspect(#[from] InspectError),
     #[error("cannot keep the network namespace open")]
     Keep(#[source] std::io::Error),
 }
 
+/// What is in a netns after [`Enroller::capture`].
+struct Captured {
+    network: PodNetwork,
+    redirect: Redirect,
+    links: PodLinks,
+    is_elder: bool,
+}
+
 impl Enroller {
-    /// In this order: routes for what will be marked, listeners for what will be delivered,
-    /// programs; then the caller writes the maps, and only then does `connect` mark anything.
+    /// In this order: the record of what is to be changed, routes for what will be marked,
+    /// programs. Then the caller writes the maps, and only then does `connect` mark anything; then
+    /// the tunnel gets the pod ([`Self::serve`]).
+    ///
+    /// Each step looks what is there, so that it does not matter how far an earlier process came.
     ///
     /// # Errors
-    /// When any part fails; what was done until then is undone.
-    pub async fn enrol(&mut self, spec: PodSpec, taken: &[u64]) -> Result<Enrolment, EnrolError> {
-        let netns = block_in_place(|| PodNetns::open(&spec.netns))?;
-        if taken.contains(&netns.cookie()) {
-            return Err(EnrolError::Taken {
-                path: spec.netns.display().to_string(),
-            });
-        }
-        let network = block_in_place(|| netns.network())?;
+    /// When any part fails; what was done until then is undone, unless the pod was captured before.
+    pub fn capture(&mut self, spec: PodSpec, taken: &[u64]) -> Result<Enrolment, EnrolError> {
+        let visited = block_in_place(|| {
+            PodNetns::visit(&spec.netns, |netns| {
+                if taken.contains(&netns.cookie()) {
+                    let path = spec.netns.display().to_string();
+                    return Err(EnrolError::Taken { path });
+                }
+                self.capture_here(netns.cookie(), &spec)
+            })
+        });
+        let (netns, captured) = visited?;
+        let Captured {
+            network,
+            redirect,
+            links,
+            is_elder,
+        } = captured?;
+        Ok(Enrolment {
+            spec,
+            netns,
+            network,
+            redirect,
+            links,
+            is_elder,
+        })
+    }
+
+    /// In the calling thread's netns, which has this cookie.
+    fn capture_here(&mut self, cookie: u64, spec: &PodSpec) -> Result<Captured, EnrolError> {
+        let network = PodNetwork::of_this_thread()?;
         if network.addresses.is_empty() {
             return Err(EnrolError::NoAddress);
         }
         if network.devices.is_empty() {
             return Err(EnrolError::NoDevice);
         }
-        let redirect = block_in_place(|| Redirect::install(&netns, &network))?;
-        let entered: Result<PodLinks, EnrolError> = async {
-            let fd: OwnedFd = netns.try_clone_fd().map_err(EnrolError::Keep)?;
-            self.tunnel.add(&spec, netns.cookie(), fd).await?;
-            let drift = block_in_place(|| redirect.verify(&netns))?;
-            if !drift.is_empty() {
-                return Err(EnrolError::Drift(drift));
-            }
-            Ok(block_in_place(|| {
-                self.programs.attach_pod(&netns, &network)
-            })?)
-        }
-        .await;
-        match entered {
-            Ok(links) => Ok(Enrolment {
-                spec,
-                netns,
+        let known = self.records.get(cookie)?;
+        let is_new = known.is_none();
+        let redirect = Redirect::plan_here(known.map(|record| record.before))?;
+        let record = Record::new(spec, redirect.before().clone());
+        self.records.put(cookie, &record)?;
+        let attached = redirect.apply_here(&network).map_err(EnrolError::from);
+        let attached = attached.and_then(|()| self.attach_here(cookie, &network));
+        match attached {
+            Ok((links, is_elder)) => Ok(Captured {
                 network,
                 redirect,
                 links,
+                is_elder,
             }),
             Err(error) => {
-                self.tunnel.remove(&spec.uid, netns.cookie()).await;
-                if let Err(error) = block_in_place(|| redirect.remove(&netns)) {
-                    tracing::warn!(%error, "rules of a pod that was not enrolled stay behind");
+                if is_new {
+                    self.undo_here(cookie, redirect);
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Links of an older generation stay until [`Self::take_over`].
+    fn attach_here(
+        &self,
+        cookie: u64,
+        network: &PodNetwork,
+    ) -> Result<(PodLinks, bool), EnrolError> {
+        Ok(match self.programs.elder_links(cookie)? {
+            Some(links) => (links, true),
+            None => (self.programs.attach_here(cookie, network)?, false),
+        })
+    }
+
+    fn undo_here(&mut self, cookie: u64, redirect: Redirect) {
+        match redirect.remove_here().map_err(EnrolError::from) {
+            Ok(()) => self.forget(cookie),
+            Err(error) => {
+                tracing::warn!(%error, "rules of a pod that was not enrolled stay behind");
+            }
+        }
+    }
+
+    /// Exchanges the programs of an older generation for ours. The pod must be in our maps.
+    ///
+    /// # Errors
+    /// When a link could not be exchanged; each is either the old one or a new one.
+    pub fn take_over(&self, enrolment: &mut Enrolment) -> Result<(), EnrolError> {
+        let Enrolment { netns, network, .. } = enrolment;
+        let cookie = netns.cookie();
+        enrolment.links =
+            block_in_place(|| netns.run(|| self.programs.attach_here(cookie, network)))??;
+        enrolment.is_elder = false;
+        Ok(())
+    }
+
+    /// Hands the pod to the tunnel. A pod that the tunnel has already is not handed over again.
+    ///
+    /// # Errors
+    /// When the tunnel cannot take it now; its flows are held then.
+    pub async fn serve(&self, enrolment: &Enrolment) -> Result<(), EnrolError> {
+        let netns = &enrolment.netns;
+        let fd: OwnedFd = netns.try_clone_fd().map_err(EnrolError::Keep)?;
+        Ok(self.tunnel.add(&enrolment.spec, netns.cookie(), fd).await?)
     }
 
     /// After the pod is out of the maps.
@@ -119,13 +195,31 @@ impl Enroller {
             network: _,
             redirect,
             links,
+            is_elder: _,
         } = enrolment;
+        let uid = spec.uid;
         if let Err(error) = block_in_place(|| links.detach()) {
-            tracing::warn!(%error, uid = spec.uid, "programs of the pod stay behind");
+            tracing::warn!(%error, uid, "programs of the pod stay behind");
         }
-        self.tunnel.remove(&spec.uid, netns.cookie()).await;
-        if let Err(error) = block_in_place(|| redirect.remove(&netns)) {
-            tracing::warn!(%error, uid = spec.uid, "rules of the pod stay behind");
+        self.tunnel.remove(&uid, netns.cookie()).await;
+        match block_in_place(|| redirect.remove(&netns)) {
+            Ok(()) => self.forget(netns.cookie()),
+            // The record stays: `waysteer cleanup` may do better.
+            Err(error) => tracing::warn!(%error, uid, "rules of the pod stay behind"),
+        }
+    }
+
+    /// The same for a pod whose netns cannot be reached any more: what is left of it outside.
+    pub fn abandon(&mut self, cookie: u64) {
+        if let Err(error) = block_in_place(|| self.programs.detach_netns(cookie)) {
+            tracing::warn!(%error, netns = cookie, "programs of a pod that is gone stay behind");
+        }
+        self.forget(cookie);
+    }
+
+    fn forget(&mut self, cookie: u64) {
+        if let Err(error) = self.records.delete(cookie) {
+            tracing::warn!(%error, netns = cookie, "the record of a pod stays behind");
         }
     }
 }
@@ -149,6 +243,11 @@ impl Enrolment {
 
     pub fn addresses(&self) -> &[IpAddr] {
         &self.network.addresses
+    }
+
+    /// Whether it is captured by an older generation's programs.
+    pub fn is_elder(&self) -> bool {
+        self.is_elder
     }
 
     /// As compilation wants it.

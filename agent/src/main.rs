@@ -26,14 +26,18 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: RunArgs) -> anyhow::Result<()> {
-    let RunArgs { config, settings } = args;
+    let RunArgs {
+        config,
+        object,
+        settings,
+    } = args;
     let config = Config::load(config.as_deref(), &settings)?;
     telemetry::start(&config.log, config.log_format)?;
     tracing::info!(
         config = serde_json::to_string(&config)?,
         "effective configuration"
     );
-    Ok(app::run(config).await?)
+    Ok(app::run(config, object.as_deref()).await?)
 }
 
 async fn show(args: &ClientArgs, page: &str) -> anyhow::Result<()> {

@@ -21,6 +21,15 @@ use waysteer_common::verdict::{COUNTER_SLOTS, PacketAction, TRAFFIC_SLOTS};
 
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
+/// Half of it in the object that tests of upgrades exchange with this one.
+const fn capacity(entries: usize) -> usize {
+    if cfg!(feature = "other-layout") {
+        entries / 2
+    } else {
+        entries
+    }
+}
+
 // Configuration: written by the agent only.
 
 #[btf_map]
@@ -31,8 +40,12 @@ pub(crate) static PODS: HashMap<PodKey, PodValue, 4_096, ON_DEMAND> = HashMap::n
 pub(crate) static POD_ADDRESSES: HashMap<AddressKey, PodAddressValue, 16_384, ON_DEMAND> =
     HashMap::new();
 #[btf_map]
-pub(crate) static WORKLOADS: HashMap<AddressKey, WorkloadValue, 1_048_576, ON_DEMAND> =
-    HashMap::new();
+pub(crate) static WORKLOADS: HashMap<
+    AddressKey,
+    WorkloadValue,
+    { capacity(1_048_576) },
+    ON_DEMAND,
+> = HashMap::new();
 #[btf_map]
 pub(crate) static SERVICES: HashMap<ServiceKey, ServiceValue, 262_144, ON_DEMAND> = HashMap::new();
 #[btf_map]

@@ -18,7 +18,8 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Counts what a packet program did.
-#[inline(always)]
+#[cfg_attr(not(feature = "other-code"), inline(always))]
+#[cfg_attr(feature = "other-code", inline(never))]
 pub(crate) fn action(action: PacketAction) {
     if let Some(counter) = PACKET_COUNTERS.get_ptr_mut(action as u32) {
         // SAFETY: the slot is this CPU's own.

@@ -1,5 +1,6 @@
 //! The tests that need root, one binary: `cargo xtask test` runs them one after the other.
 
+mod adoption;
 mod closed;
 mod envoy;
 mod lifecycle;

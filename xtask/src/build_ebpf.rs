@@ -17,18 +17,51 @@ pub(crate) struct Args {
     /// Only builds; no table of sections, no loading
     #[arg(long)]
     quiet: bool,
+    /// Builds what tests upgrade to, to target/bpf/waysteer-NAME.o
+    #[arg(long, value_enum)]
+    variant: Option<Variant>,
+}
+
+/// Another object of the same sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Variant {
+    /// Compiled in another way: other code over the same maps
+    Code,
+    /// Maps of other sizes
+    Layout,
 }
 
 impl Args {
     pub(crate) fn quiet() -> Self {
-        Self { quiet: true }
+        Self {
+            quiet: true,
+            variant: None,
+        }
+    }
+
+    pub(crate) fn variant(variant: Variant) -> Self {
+        Self {
+            quiet: true,
+            variant: Some(variant),
+        }
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::require_for_building()?;
-    command::run(&mut inner_cargo("build"))?;
-    let object = workspace::bpf_object();
+    let mut cargo = inner_cargo("build");
+    let object = match args.variant {
+        None => workspace::bpf_object(),
+        Some(Variant::Code) => {
+            cargo.args(["--features", "other-code"]);
+            workspace::bpf_variant("code")
+        }
+        Some(Variant::Layout) => {
+            cargo.args(["--features", "other-layout"]);
+            workspace::bpf_variant("layout")
+        }
+    };
+    command::run(&mut cargo)?;
     let built = workspace::target()
         .join("bpf-build")
         .join(TARGET)

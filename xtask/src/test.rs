@@ -4,7 +4,8 @@ mod count;
 
 use anyhow::{Result, bail};
 
-use crate::{build_ebpf, command, setup, workspace};
+use crate::build_ebpf::{self, Variant};
+use crate::{command, setup, workspace};
 use count::Count;
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -68,6 +69,9 @@ fn kernel_tests(filter: Option<&str>) -> std::process::Command {
 /// What the kernel tests start: the programs, the agent, the HBONE peer and Envoy.
 fn prepare_kernel_tests() -> Result<()> {
     setup::run(&setup::Args::with_tests())?;
+    for variant in [Variant::Code, Variant::Layout] {
+        build_ebpf::run(&build_ebpf::Args::variant(variant))?;
+    }
     build_ebpf::run(&build_ebpf::Args::quiet())?;
     let binaries = ["waysteer", "hbone-peer", "waysteer-stand-in"].map(|name| ["--bin", name]);
     let binaries = binaries.as_flattened();

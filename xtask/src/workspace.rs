@@ -20,6 +20,11 @@ pub(crate) fn bpf_object() -> PathBuf {
     target().join("bpf").join("waysteer.o")
 }
 
+/// The same programs built in another way, see CONTRIBUTING.md.
+pub(crate) fn bpf_variant(name: &str) -> PathBuf {
+    target().join("bpf").join(format!("waysteer-{name}.o"))
+}
+
 /// The Envoy that the tests and the demo use as their waypoint.
 pub(crate) fn envoy() -> PathBuf {
     target().join("tools/envoy/envoy/_bin/envoy")

@@ -22,7 +22,7 @@ pub struct Entry {
 }
 
 impl Directory {
-    pub(super) fn new(mesh: &Mesh) -> Self {
+    pub fn new(mesh: &Mesh) -> Self {
         let workloads = mesh
             .workloads
             .values()

@@ -8,7 +8,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 use super::file::{SourceKind, TunnelKind};
-use super::{DirectLocal, LogFormat};
+use super::{DirectLocal, LogFormat, OnStop};
 
 /// Every key of the configuration file; a flag wins over its variable, both over the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -37,6 +37,10 @@ pub struct ConfigArgs {
     /// [default: /sys/fs/bpf/waysteer]
     #[arg(long, env = "WAYSTEER_PIN_ROOT")]
     pub pin_root: Option<PathBuf>,
+    /// What becomes of captured pods when the agent is told to stop [default: undo with the
+    /// embedded tunnel, which ends with the agent, else leave]
+    #[arg(long, env = "WAYSTEER_ON_STOP")]
+    pub on_stop: Option<OnStop>,
     /// Where health, metrics and debug pages are served [default: 127.0.0.1:15030]
     #[arg(long, env = "WAYSTEER_ADMIN_LISTEN")]
     pub admin_listen: Option<SocketAddr>,

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{ConfigError, DirectLocal, LogFormat};
+use super::{ConfigError, DirectLocal, LogFormat, OnStop};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +21,7 @@ pub(super) struct FileConfig {
     pub(super) mesh_cidrs: Option<Vec<IpNet>>,
     pub(super) cgroup: Option<PathBuf>,
     pub(super) pin_root: Option<PathBuf>,
+    pub(super) on_stop: Option<OnStop>,
     #[serde(default)]
     pub(super) admin: FileAdmin,
     #[serde(default)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::file::{FileAdmin, FileConfig, FileSource, FileTunnel, SourceKind, TunnelKind};
 use super::{
-    Admin, CgroupRoot, Config, ConfigArgs, ConfigError, DirectLocal, Identity, LogFormat, PIN_ROOT,
-    Source, Tunnel,
+    Admin, CgroupRoot, Config, ConfigArgs, ConfigError, DirectLocal, Identity, LogFormat, OnStop,
+    PIN_ROOT, Source, Tunnel,
 };
 
 const ADMIN_PORT: u16 = 15030;
@@ -34,6 +34,7 @@ pub(super) fn resolve(
         mesh_cidrs,
         cgroup,
         pin_root,
+        on_stop,
         admin,
         source,
         tunnel,
@@ -49,6 +50,7 @@ pub(super) fn resolve(
         mesh_cidrs: mesh_cidrs_arg,
         cgroup: cgroup_arg,
         pin_root: pin_root_arg,
+        on_stop: on_stop_arg,
         admin_listen,
         admin_socket,
         source_kind,
@@ -111,6 +113,11 @@ pub(super) fn resolve(
         }
     };
 
+    // An embedded tunnel ends with the agent, and captured flows would be held.
+    let default_on_stop = match &tunnel {
+        Tunnel::Embedded { .. } => OnStop::Undo,
+        Tunnel::Ztunnel { .. } => OnStop::Leave,
+    };
     let cgroup = paths.either(cgroup_arg, cgroup);
     Ok(Config {
         node: not_empty("node", node_arg.or(node).ok_or_else(|| missing("node"))?)?,
@@ -134,6 +141,7 @@ pub(super) fn resolve(
         pin_root: paths
             .either(pin_root_arg, pin_root)
             .unwrap_or_else(|| PathBuf::from(PIN_ROOT)),
+        on_stop: on_stop_arg.or(on_stop).unwrap_or(default_on_stop),
         admin,
         source,
         tunnel,

@@ -66,6 +66,7 @@ fn what_is_not_given_has_a_default() {
         mesh_cidrs: Vec::new(),
         cgroup: CgroupRoot::Detect,
         pin_root: "/sys/fs/bpf/waysteer".into(),
+        on_stop: OnStop::Undo,
         admin: Admin {
             listen: "127.0.0.1:15030".parse().unwrap(),
             socket: "/run/waysteer/admin.sock".into(),
@@ -92,6 +93,7 @@ direct_local = "bypass"
 mesh_cidrs = ["10.0.0.1/8", "fd00::/8"]
 cgroup = "/sys/fs/cgroup/unified"
 pin_root = "/sys/fs/bpf/own"
+on_stop = "leave"
 admin = {listen = "[::1]:1", socket = "a.sock"}
 log = "debug"
 log_format = "json"
@@ -113,6 +115,7 @@ direct_local: bypass
 mesh_cidrs: [10.0.0.1/8, "fd00::/8"]
 cgroup: /sys/fs/cgroup/unified
 pin_root: /sys/fs/bpf/own
+on_stop: leave
 admin: {listen: "[::1]:1", socket: a.sock}
 log: debug
 log_format: json
@@ -134,6 +137,7 @@ fn every_key_of_the_file_is_read_from_toml_and_yaml() {
             mesh_cidrs: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
             cgroup: CgroupRoot::Path("/sys/fs/cgroup/unified".into()),
             pin_root: "/sys/fs/bpf/own".into(),
+            on_stop: OnStop::Leave,
             admin: Admin {
                 listen: "[::1]:1".parse().unwrap(),
                 socket: written.directory().join("a.sock"),
@@ -164,6 +168,7 @@ fn every_flag_wins_over_the_file() {
         "--mesh-cidrs=192.168.0.0/16,fc00::/7",
         "--cgroup=/cg",
         "--pin-root=/pins",
+        "--on-stop=undo",
         "--admin-listen=127.0.0.1:2",
         "--admin-socket=/b.sock",
         "--source-kind=file",
@@ -187,6 +192,7 @@ fn every_flag_wins_over_the_file() {
         ],
         cgroup: CgroupRoot::Path("/cg".into()),
         pin_root: "/pins".into(),
+        on_stop: OnStop::Undo,
         admin: Admin {
             listen: "127.0.0.1:2".parse().unwrap(),
             socket: "/b.sock".into(),

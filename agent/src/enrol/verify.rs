@@ -118,7 +118,8 @@ impl Enroller {
             let repaired = block_in_place(|| enrolment.redirect.repair(&enrolment.netns));
             result = repaired.map_err(EnrolError::from);
         }
-        if any(&[DriftKind::Program, DriftKind::Device]) {
+        // Our programs are nothing to a pod that is not in our maps yet.
+        if any(&[DriftKind::Program, DriftKind::Device]) && !enrolment.is_elder {
             let attached =
                 block_in_place(|| self.programs.attach_pod(&enrolment.netns, &look.network));
             match attached {

@@ -14,14 +14,16 @@ mod error;
 mod keep;
 mod order;
 
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use aya::programs::{SchedClassifier, TcAttachType};
 
 pub use self::cgroup::CgroupLinks;
 pub use self::error::{AttachError, LinkDrift, LinkProblem};
-use self::keep::Kept;
-use super::link::{Hook, Link};
+use self::keep::{Kept, Position};
+use super::link::{Hook, Link, LinkInfo, Place};
 use super::load::{Programs, program_fd, program_id};
 use super::netns::{PodNetns, PodNetwork, run_in_new_netns};
 use super::pins::{self, Generation};
@@ -35,7 +37,7 @@ const LOOPBACK_INDEX: u32 = 1;
 pub struct PodLinks {
     links: Vec<PodLink>,
     /// Where they are pinned.
-    directory: Option<PathBuf>,
+    directories: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -56,8 +58,9 @@ pub struct Spot {
 
 impl Programs {
     /// Attaches to `lo` and to all devices of a netns. A link that is pinned from before gets the
-    /// program of now in one step; pins of devices that are gone are removed. After an error what
-    /// was there before is still there, and nothing else. Blocks, see [`PodNetns::run`].
+    /// program of now in one step, and comes to this generation if it was an older one's; pins of
+    /// devices that are gone are removed. After an error what was there before is still there.
+    /// Blocks, see [`PodNetns::run`].
     pub fn attach_pod(
         &mut self,
         netns: &PodNetns,
@@ -68,18 +71,14 @@ impl Programs {
     }
 
     /// The same in the calling thread's netns, which has this cookie.
-    pub(super) fn attach_here(
-        &self,
-        cookie: u64,
-        network: &PodNetwork,
-    ) -> Result<PodLinks, AttachError> {
-        let pins = self.pins.as_ref();
-        if let Some(generation) = pins {
-            pins::make(&generation.pod(cookie))?;
+    pub fn attach_here(&self, cookie: u64, network: &PodNetwork) -> Result<PodLinks, AttachError> {
+        let directory = self.pins.as_ref().map(|pins| pins.pod(cookie));
+        if let Some(directory) = &directory {
+            pins::make(directory)?;
         }
         let mut links: Vec<PodLink> = Vec::new();
         for spot in spots(network) {
-            match self.attach_spot(&spot, pins, cookie) {
+            match self.attach_spot(&spot, cookie) {
                 Ok(link) => links.push(link),
                 Err(error) => {
                     for link in links.into_iter().filter(|link| link.kept.is_new) {
@@ -90,14 +89,66 @@ impl Programs {
                 }
             }
         }
-        let links = PodLinks {
-            links,
-            directory: pins.map(|generation| generation.pod(cookie)),
-        };
-        if let Some(generation) = pins {
-            links.remove_others(generation, cookie)?;
+        if let Some(directory) = &directory {
+            for pin in pins::in_directory(directory)? {
+                if !links.iter().any(|link| link.kept.is_pinned_at(&pin)) {
+                    keep::detach_pin(&pin)?;
+                }
+            }
         }
-        Ok(links)
+        for elder in &self.elders {
+            keep::detach_directory(&elder.pod(cookie))?;
+        }
+        Ok(PodLinks {
+            links,
+            directories: directory.into_iter().collect(),
+        })
+    }
+
+    /// The links that older generations have in a netns; `None` where there are none.
+    pub fn elder_links(&self, cookie: u64) -> Result<Option<PodLinks>, AttachError> {
+        let mut directories = Vec::new();
+        for elder in &self.elders {
+            if !elder.pod_links(cookie)?.is_empty() {
+                directories.push(elder.pod(cookie));
+            }
+        }
+        if directories.is_empty() {
+            return Ok(None);
+        }
+        // Half moved, when a crash has come between.
+        directories.extend(self.pins.as_ref().map(|pins| pins.pod(cookie)));
+        Ok(Some(PodLinks {
+            links: Vec::new(),
+            directories,
+        }))
+    }
+
+    /// Takes off all that this and older generations have in a netns, which need not be reachable
+    /// any more.
+    pub fn detach_netns(&self, cookie: u64) -> Result<(), AttachError> {
+        let generations = self.elders.iter().chain(&self.pins);
+        let directories = generations
+            .map(|generation| generation.pod(cookie))
+            .collect();
+        let links = Vec::new();
+        PodLinks { links, directories }.detach()
+    }
+
+    /// Whether any link may still run a program of an older generation.
+    pub fn has_elders(&self) -> bool {
+        !self.elders.is_empty()
+    }
+
+    /// Takes off what the older generations have at the cgroup, and removes them with all they
+    /// have. No pod may need them any more.
+    pub fn retire_elders(&mut self) -> Result<(), AttachError> {
+        while let Some(elder) = self.elders.pop() {
+            detach_all(&elder)?;
+            elder.remove()?;
+            tracing::info!(path = %elder.path().display(), "older programs and maps removed");
+        }
+        Ok(())
     }
 
     /// Attaches to a netns of its own, and detaches again.
@@ -111,28 +162,57 @@ impl Programs {
         })?
     }
 
-    fn attach_spot(
-        &self,
-        spot: &Spot,
-        pins: Option<&Generation>,
-        cookie: u64,
-    ) -> Result<PodLink, AttachError> {
-        let program = program_fd(&self.ebpf, spot.program)?;
-        let pin = pins.map(|generation| generation.pod_link(cookie, spot.index, spot.program));
-        let program_id = program_id(&self.ebpf, spot.program)?;
-        let attach = || Link::attach_tcx(program, spot.index, spot.hook);
-        let refused = |source| AttachError::refused(spot.program, Some(&spot.device), source);
-        let is_right = |place| spot.is_at(place);
-        let current = keep::current(pin.as_deref(), program_id, is_right).map_err(refused)?;
-        let kept = match current {
-            Some(kept) => kept,
-            None => keep::keep(pin, program, is_right, |_| Ok(true), attach, refused)?,
+    fn attach_spot(&self, spot: &Spot, cookie: u64) -> Result<PodLink, AttachError> {
+        let pin = |pins: &Generation| pins.pod_link(cookie, spot.index, spot.program);
+        let elders: Vec<PathBuf> = self.elders.iter().map(pin).collect();
+        let position = PodPosition {
+            spot,
+            program: program_fd(&self.ebpf, spot.program)?,
+            program_id: program_id(&self.ebpf, spot.program)?,
         };
+        let program_id = position.program_id;
+        let kept = keep::keep(self.pins.as_ref().map(pin), &elders, &position)?;
         Ok(PodLink {
             spot: spot.clone(),
             program_id,
             kept,
         })
+    }
+}
+
+struct PodPosition<'a> {
+    spot: &'a Spot,
+    program: BorrowedFd<'a>,
+    program_id: u32,
+}
+
+impl Position for PodPosition<'_> {
+    fn program(&self) -> BorrowedFd<'_> {
+        self.program
+    }
+
+    fn program_id(&self) -> u32 {
+        self.program_id
+    }
+
+    fn is_at(&self, place: Place) -> bool {
+        place
+            == Place::Device {
+                index: self.spot.index,
+                attach_type: self.spot.hook.number(),
+            }
+    }
+
+    fn is_settled(&self, _before: LinkInfo) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn attach(&self) -> io::Result<Link> {
+        Link::attach_tcx(self.program, self.spot.index, self.spot.hook)
+    }
+
+    fn refused(&self, source: io::Error) -> AttachError {
+        AttachError::refused(self.spot.program, Some(&self.spot.device), source)
     }
 }
 
@@ -159,26 +239,16 @@ impl PodLinks {
 
     /// Takes the programs off, and unpins them. Goes on after an error, and returns the first.
     pub fn detach(self) -> Result<(), AttachError> {
-        let Self { links, directory } = self;
+        let Self { links, directories } = self;
         let mut result = Ok(());
         // What lets in goes before what delivers.
         for link in links.into_iter().rev() {
             result = result.and(link.kept.detach());
         }
-        if let Some(directory) = directory {
-            result = result.and(pins::remove(&directory).map_err(AttachError::from));
+        for directory in directories {
+            result = result.and(keep::detach_directory(&directory));
         }
         result
-    }
-
-    /// Pins of devices that are gone or are nobody's any more.
-    fn remove_others(&self, generation: &Generation, cookie: u64) -> Result<(), AttachError> {
-        for pin in generation.pod_links(cookie)? {
-            if !self.links.iter().any(|link| link.kept.is_pinned_at(&pin)) {
-                keep::detach_pin(&pin)?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use nix::libc;
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub(super) enum Command {
+    MapCreate = 0,
     ObjectPin = 6,
     ObjectGet = 7,
     ProgramById = 13,
@@ -23,6 +24,20 @@ pub(super) enum Command {
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkDetach = 34,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(super) struct MapCreateAttr {
+    pub(super) kind: u32,
+    pub(super) key_size: u32,
+    pub(super) value_size: u32,
+    pub(super) capacity: u32,
+    pub(super) flags: u32,
+    pub(super) inner_map: u32,
+    pub(super) numa_node: u32,
+    /// Up to 15 bytes, and zeros.
+    pub(super) name: [u8; 16],
 }
 
 #[derive(Clone, Copy, Debug, Default)]

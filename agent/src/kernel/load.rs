@@ -41,11 +41,13 @@ pub struct LoadOptions {
     /// Where programs and maps are pinned. Maps that are there already are taken as they are: they
     /// must be known to fit.
     pub pins: Option<Generation>,
+    /// Whose links are taken over, pod by pod.
+    pub elders: Vec<Generation>,
 }
 
 /// The maps that are pinned, and so outlive the process: all that the programs share with an agent
 /// but its log.
-const PINNED_MAPS: [&str; 19] = [
+pub(super) const PINNED_MAPS: [&str; 19] = [
     "SETTINGS",
     "PODS",
     "POD_ADDRESSES",
@@ -72,6 +74,7 @@ const PINNED_MAPS: [&str; 19] = [
 pub struct Programs {
     pub(super) ebpf: Ebpf,
     pub(super) pins: Option<Generation>,
+    pub(super) elders: Vec<Generation>,
     object: Object,
     options: LoadOptions,
 }
@@ -148,6 +151,7 @@ impl Programs {
             programs: Self {
                 ebpf,
                 pins: options.pins.clone(),
+                elders: options.elders.clone(),
                 object: object.clone(),
                 options: options.clone(),
             },

@@ -26,7 +26,7 @@ use self::store::{Hash, Trie};
 use self::table::{Stale, Table};
 pub use self::verify::{Differences, Round};
 use super::wire::Wire;
-use crate::compile::{Changes, CidrTableKey, Tables};
+use crate::compile::{Changes, CidrTableKey, TableChanges, Tables};
 
 type HashTable<K, V> = Table<Hash<K, V>, K, V>;
 type TrieTable<K, V> = Table<Trie<K, V>, CidrTableKey<K>, V>;
@@ -169,6 +169,35 @@ impl Maps {
             source,
         })?;
         Ok(value)
+    }
+
+    /// Takes out a pod that the writer does not know, with the addresses that are still its own.
+    pub fn remove_pod(&mut self, netns: u64) -> Result<(), MapsError> {
+        let key = PodKey {
+            netns: netns.into(),
+        };
+        let addresses = self.pod_addresses.read()?;
+        let own = addresses
+            .into_iter()
+            .filter(|(_, value)| value.netns.get() == netns);
+        let pods = TableChanges {
+            removals: vec![key],
+            upserts: Vec::new(),
+        };
+        let addresses = TableChanges {
+            removals: own.map(|(key, _)| key).collect(),
+            upserts: Vec::new(),
+        };
+        let errors = [
+            self.pods.remove(&pods),
+            self.pod_addresses.remove(&addresses),
+        ];
+        let tables: Vec<TableError> = errors.into_iter().flatten().collect();
+        if tables.is_empty() {
+            Ok(())
+        } else {
+            Err(MapsError::Incomplete { tables })
+        }
     }
 
     fn write_settings(&mut self, host_netns: u64) -> Result<(), MapsError> {

@@ -67,6 +67,14 @@ pub enum NetnsError {
 impl PodNetns {
     /// Opens a bind mount such as `/run/netns/NAME`, or `/proc/PID/ns/net`.
     pub fn open(path: &Path) -> Result<Self, NetnsError> {
+        Ok(Self::visit(path, |_| ())?.0)
+    }
+
+    /// Opens it and runs `work` in it, on one thread, see [`Self::run`].
+    pub fn visit<R: Send>(
+        path: &Path,
+        work: impl FnOnce(&Self) -> R + Send,
+    ) -> Result<(Self, R), NetnsError> {
         let failed = |source| NetnsError::Open {
             path: path.to_owned(),
             source,
@@ -79,8 +87,12 @@ impl PodNetns {
             identity,
             cookie: 0,
         };
-        netns.cookie = netns.run(current_cookie)?.map_err(NetnsError::Cookie)?;
-        Ok(netns)
+        let done = on_own_thread(|| {
+            netns.enter()?;
+            netns.cookie = current_cookie().map_err(NetnsError::Cookie)?;
+            Ok(work(&netns))
+        })?;
+        Ok((netns, done))
     }
 
     /// Never used again for another netns while the node runs, unlike path and inode.
@@ -118,11 +130,16 @@ impl PodNetns {
     /// never do anything else.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, NetnsError> {
         on_own_thread(|| {
-            setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|source| NetnsError::Enter {
-                path: self.path.clone(),
-                source: source.into(),
-            })?;
+            self.enter()?;
             Ok(work())
+        })
+    }
+
+    /// With the calling thread.
+    fn enter(&self) -> Result<(), NetnsError> {
+        setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|source| NetnsError::Enter {
+            path: self.path.clone(),
+            source: source.into(),
         })
     }
 }

@@ -167,11 +167,11 @@ impl Generation {
 
     /// Pins of links in one netns.
     pub fn pod_links(&self, netns: u64) -> Result<Vec<PathBuf>, PinError> {
-        pins(&self.pod(netns))
+        in_directory(&self.pod(netns))
     }
 
     pub fn cgroup_links(&self) -> Result<Vec<PathBuf>, PinError> {
-        pins(&self.path.join(CGROUP_LINKS))
+        in_directory(&self.path.join(CGROUP_LINKS))
     }
 
     /// Names of the pinned maps.
@@ -219,11 +219,15 @@ pub fn make(path: &Path) -> Result<(), PinError> {
     made.map_err(|source| PinError::failed("make", path, source))
 }
 
-/// Paths of what is pinned in a directory, without what a crash has left half done.
-fn pins(directory: &Path) -> Result<Vec<PathBuf>, PinError> {
+/// Moves a pin, in one step.
+pub fn rename(from: &Path, to: &Path) -> Result<(), PinError> {
+    fs::rename(from, to).map_err(|source| PinError::failed("move a pin to", to, source))
+}
+
+/// Paths of what is pinned in a directory.
+pub fn in_directory(directory: &Path) -> Result<Vec<PathBuf>, PinError> {
     let names = list(directory)?;
-    let whole = names.iter().filter(|name| !name.ends_with(NEW));
-    Ok(whole.map(|name| directory.join(name)).collect())
+    Ok(names.iter().map(|name| directory.join(name)).collect())
 }
 
 /// Names in a directory, in order; none where there is no directory.

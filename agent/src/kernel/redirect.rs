@@ -4,6 +4,7 @@
 //! Rules and routes carry a protocol number of our own, so that removal finds ours and nothing
 //! else, also after a restart.
 
+mod before;
 mod drift;
 mod routes;
 mod rules;
@@ -16,6 +17,7 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 use thiserror::Error;
 use waysteer_common::abi::names::ROUTE_TABLE;
 
+pub use self::before::Before;
 pub use self::drift::{Drift, Family};
 use super::netns::{NetnsError, PodNetns, PodNetwork};
 use super::route_socket::{RouteSocketError, failed, with_route_socket};
@@ -36,13 +38,14 @@ const SYSCTLS: [Sysctl; 3] = [
     Sysctl("net/ipv4/conf/lo/src_valid_mark"),
 ];
 const ON: &str = "1";
+/// What the kernel gives them.
+const OFF: &str = "0";
 const DISABLE_V6: Sysctl = Sysctl("net/ipv6/conf/lo/disable_ipv6");
 
 /// The redirection of one netns, and how it was there before.
 #[derive(Debug)]
 pub struct Redirect {
-    previous: Vec<(Sysctl, String)>,
-    raised_loopback: bool,
+    before: Before,
 }
 
 #[derive(Debug, Error)]
@@ -103,17 +106,34 @@ impl Redirect {
     /// Sets a netns up and looks whether it took. What is there already stays. After an error
     /// everything is as before. Blocks, see [`PodNetns::run`].
     pub fn install(netns: &PodNetns, network: &PodNetwork) -> Result<Self, RedirectError> {
-        let mut redirect = Self {
-            previous: Vec::new(),
-            raised_loopback: false,
-        };
-        let installed = netns.run(|| redirect.set_up(Wanted::of(network)?));
-        if let Err(error) = installed.map_err(RedirectError::from).flatten() {
-            // What failed is what is worth telling.
-            let _ = redirect.remove(netns);
-            return Err(error);
-        }
-        Ok(redirect)
+        netns.run(|| {
+            let redirect = Self::plan_here(None)?;
+            match redirect.apply_here(network) {
+                Ok(()) => Ok(redirect),
+                Err(error) => {
+                    // What failed is what is worth telling.
+                    let _ = redirect.remove_here();
+                    Err(error)
+                }
+            }
+        })?
+    }
+
+    /// Of the calling thread's netns; nothing is changed yet. `known` is what an earlier process
+    /// has found before it changed things.
+    pub fn plan_here(known: Option<Before>) -> Result<Self, RedirectError> {
+        let before = with_route_socket(async |handle| Before::look(&handle, known).await)?;
+        Ok(Self { before })
+    }
+
+    /// What [`Self::remove_here`] will put back.
+    pub fn before(&self) -> &Before {
+        &self.before
+    }
+
+    /// Sets the calling thread's netns up, adds what is missing and looks whether it took.
+    pub fn apply_here(&self, network: &PodNetwork) -> Result<(), RedirectError> {
+        self.set_up(Wanted::of(network)?)
     }
 
     /// Puts back what is missing, for the addresses that the pod has now. Blocks.
@@ -126,27 +146,34 @@ impl Redirect {
         netns.run(|| drift::of_this_thread(Wanted::of_this_thread()?))?
     }
 
-    /// Undoes what was done, and nothing else: our rules and routes, and each parameter that still
-    /// has our value; `lo` goes down if we set it up, and keeps the address that the kernel gave it
-    /// then. Goes on after an error, and returns the first. Blocks.
+    /// Undoes what was done, see [`Self::remove_here`]. Blocks.
     pub fn remove(self, netns: &PodNetns) -> Result<(), RedirectError> {
-        netns.run(|| {
-            let rules_and_routes = with_route_socket(async |handle| {
-                let rules = rules::remove(&handle).await;
-                let routes = routes::remove(&handle).await;
-                let loopback = self.lower_loopback(&handle).await;
-                rules.and(routes).and(loopback)
-            });
-            let sysctls = self.restore_sysctls();
-            rules_and_routes?;
-            sysctls
-        })?
+        netns.run(|| self.remove_here())?
+    }
+
+    /// Undoes what was done in the calling thread's netns, and nothing else: our rules and routes,
+    /// and each parameter that still has our value; `lo` goes down if we set it up, and keeps the
+    /// address that the kernel gave it then. Goes on after an error, and returns the first.
+    pub fn remove_here(self) -> Result<(), RedirectError> {
+        let rules_and_routes = with_route_socket(async |handle| {
+            let rules = rules::remove(&handle).await;
+            let routes = routes::remove(&handle).await;
+            let loopback = self.lower_loopback(&handle).await;
+            rules.and(routes).and(loopback)
+        });
+        let sysctls = self.before.restore_sysctls();
+        rules_and_routes?;
+        sysctls
     }
 
     /// In the netns of the calling thread.
-    fn set_up(&mut self, wanted: Wanted) -> Result<(), RedirectError> {
-        self.set_sysctls()?;
-        with_route_socket(async |handle| self.add(&handle, wanted).await)?;
+    fn set_up(&self, wanted: Wanted) -> Result<(), RedirectError> {
+        for sysctl in SYSCTLS {
+            if sysctl.read()? != ON {
+                sysctl.write(ON)?;
+            }
+        }
+        with_route_socket(async |handle| add(&handle, wanted).await)?;
         let drifts = drift::of_this_thread(wanted)?;
         if drifts.is_empty() {
             Ok(())
@@ -155,49 +182,8 @@ impl Redirect {
         }
     }
 
-    async fn add(&mut self, handle: &Handle, wanted: Wanted) -> Result<(), RedirectError> {
-        // A route through a device that is down is refused.
-        if !loopback_is_up(handle).await? {
-            set_loopback(handle, true).await?;
-            self.raised_loopback = true;
-        }
-        for family in wanted.families() {
-            // The table is filled before anything is looked up in it.
-            routes::add(handle, family).await?;
-            rules::add(handle, family).await?;
-        }
-        Ok(())
-    }
-
-    fn set_sysctls(&mut self) -> Result<(), RedirectError> {
-        for sysctl in SYSCTLS {
-            let found = sysctl.read()?;
-            if found == ON {
-                continue;
-            }
-            sysctl.write(ON)?;
-            if !self.previous.iter().any(|(known, _)| *known == sysctl) {
-                self.previous.push((sysctl, found));
-            }
-        }
-        Ok(())
-    }
-
-    fn restore_sysctls(&self) -> Result<(), RedirectError> {
-        let mut result = Ok(());
-        for (sysctl, previous) in &self.previous {
-            let restored = sysctl.read().and_then(|found| match found.as_str() {
-                ON => sysctl.write(previous),
-                // Somebody else has had a say since.
-                _ => Ok(()),
-            });
-            result = result.and(restored.map_err(RedirectError::from));
-        }
-        result
-    }
-
     async fn lower_loopback(&self, handle: &Handle) -> Result<(), RedirectError> {
-        if self.raised_loopback {
+        if self.before.loopback_was_down() {
             set_loopback(handle, false).await?;
         }
         Ok(())
@@ -210,6 +196,19 @@ pub(super) async fn missing(
     network: &PodNetwork,
 ) -> Result<Vec<Drift>, RedirectError> {
     drift::read(handle, Wanted::of(network)?).await
+}
+
+async fn add(handle: &Handle, wanted: Wanted) -> Result<(), RedirectError> {
+    // A route through a device that is down is refused.
+    if !loopback_is_up(handle).await? {
+        set_loopback(handle, true).await?;
+    }
+    for family in wanted.families() {
+        // The table is filled before anything is looked up in it.
+        routes::add(handle, family).await?;
+        rules::add(handle, family).await?;
+    }
+    Ok(())
 }
 
 async fn loopback_is_up(handle: &Handle) -> Result<bool, RouteSocketError> {

@@ -49,11 +49,17 @@ impl Bed {
     }
 
     pub fn start_agent(&mut self) -> Result<()> {
+        self.start_agent_with(&[])
+    }
+
+    /// Starts the agent with more flags, which win over its file.
+    pub fn start_agent_with(&mut self, flags: &[&str]) -> Result<()> {
         let mut command = self.topology.node.netns.command(binary("waysteer")?);
         command
             .arg("run")
             .arg("--config")
-            .arg(self.scratch.path().join("waysteer.toml"));
+            .arg(self.scratch.path().join("waysteer.toml"))
+            .args(flags);
         self.agent = Some(Process::start("waysteer", command, &self.scratch)?);
         Ok(())
     }
@@ -80,6 +86,12 @@ impl Bed {
         let status = agent.terminate()?;
         ensure!(status.success(), "the agent ended with {status}");
         Ok(())
+    }
+
+    /// Ends the agent without asking.
+    pub fn kill_agent(&mut self) -> Result<()> {
+        let mut agent = self.agent.take().context("the agent does not run")?;
+        agent.kill()
     }
 
     pub(super) fn config(

@@ -92,11 +92,17 @@ fn parse_static(statement: &str, abi: &Abi) -> Result<Map> {
     })
 }
 
-/// `4_096`, or `{ NAME as usize }`.
+/// `4_096`, `{ NAME as usize }`, or `{ capacity(4_096) }`.
 fn number(size: &str, abi: &Abi) -> Result<u64> {
-    let expression = size
+    let block = size
         .strip_prefix("{ ")
-        .and_then(|size| size.strip_suffix(" as usize }"));
+        .and_then(|size| size.strip_suffix(" }"));
+    let expression = block.and_then(|block| {
+        let size = block
+            .strip_prefix("capacity(")
+            .and_then(|size| size.strip_suffix(')'));
+        size.or_else(|| block.strip_suffix(" as usize"))
+    });
     abi.number(expression.unwrap_or(size))
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::AttachError;
-use super::keep::{self, Kept};
+use super::keep::{self, Kept, Position};
 use crate::kernel::hooks;
 use crate::kernel::link::{Hook, Link, LinkInfo, Place, Precedence};
 use crate::kernel::load::{Programs, program_fd, program_id};
@@ -49,33 +49,69 @@ impl Programs {
         cgroup: &File,
         id: u64,
     ) -> Result<Kept, AttachError> {
-        let program = program_fd(&self.ebpf, name)?;
-        let refused = |source| AttachError::refused(name, None, source);
-        let right = Place::Cgroup {
-            id,
-            attach_type: hook.number(),
+        let position = CgroupPosition {
+            name,
+            hook,
+            program: program_fd(&self.ebpf, name)?,
+            program_id: program_id(&self.ebpf, name)?,
+            cgroup: cgroup.as_fd(),
+            cgroup_id: id,
         };
         let pin = self.pins.as_ref().map(|pins| pins.cgroup_link(name));
-        let program_id = program_id(&self.ebpf, name)?;
-        let current = keep::current(pin.as_deref(), program_id, |place| place == right);
-        if let Some(kept) = current.map_err(refused)? {
-            return Ok(kept);
+        // Those of older generations stay beside ours: their pods need them.
+        keep::keep(pin, &[], &position)
+    }
+}
+
+struct CgroupPosition<'a> {
+    name: &'static str,
+    hook: Hook,
+    program: BorrowedFd<'a>,
+    program_id: u32,
+    cgroup: BorrowedFd<'a>,
+    cgroup_id: u64,
+}
+
+impl Position for CgroupPosition<'_> {
+    fn program(&self) -> BorrowedFd<'_> {
+        self.program
+    }
+
+    fn program_id(&self) -> u32 {
+        self.program_id
+    }
+
+    fn is_at(&self, place: Place) -> bool {
+        place
+            == Place::Cgroup {
+                id: self.cgroup_id,
+                attach_type: self.hook.number(),
+            }
+    }
+
+    /// Not taken for granted: with programs of both kinds of order at a hook, a kernel may exchange
+    /// the wrong one.
+    fn is_settled(&self, before: LinkInfo) -> io::Result<bool> {
+        let running = hooks::run_by(self.cgroup, self.hook)?;
+        Ok(!running.contains(&before.program) && running.contains(&self.program_id))
+    }
+
+    fn attach(&self) -> io::Result<Link> {
+        let (link, precedence) = Link::attach_cgroup(self.program, self.cgroup, self.hook)?;
+        match precedence {
+            Precedence::First => {}
+            Precedence::Early | Precedence::Late => tracing::warn!(
+                program = self.name,
+                ?precedence,
+                "this kernel cannot put the program before all others: one that rewrites \
+                 addresses may hide services from it"
+            ),
         }
-        // Not taken for granted: with programs of both kinds of order at a hook, a kernel may
-        // exchange the wrong one.
-        let is_settled = |before: LinkInfo| {
-            let running = hooks::run_by(cgroup.as_fd(), hook)?;
-            let is_gone = before.program == program_id || !running.contains(&before.program);
-            Ok(is_gone && running.contains(&program_id))
-        };
-        keep::keep(
-            pin,
-            program,
-            |place| place == right,
-            is_settled,
-            || attach(name, program, cgroup.as_fd(), hook),
-            refused,
-        )
+        Ok(link)
+    }
+
+    fn refused(&self, source: io::Error) -> AttachError {
+        AttachError::refused(self.name, None, source)
     }
 }
 
@@ -98,23 +134,4 @@ impl CgroupLinks {
         }
         result
     }
-}
-
-fn attach(
-    name: &str,
-    program: BorrowedFd<'_>,
-    cgroup: BorrowedFd<'_>,
-    hook: Hook,
-) -> io::Result<Link> {
-    let (link, precedence) = Link::attach_cgroup(program, cgroup, hook)?;
-    match precedence {
-        Precedence::First => {}
-        Precedence::Early | Precedence::Late => tracing::warn!(
-            program = name,
-            ?precedence,
-            "this kernel cannot put the program before all others: one that rewrites addresses \
-             may hide services from it"
-        ),
-    }
-    Ok(link)
 }

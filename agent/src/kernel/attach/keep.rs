@@ -4,9 +4,20 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use super::{AttachError, Spot};
+use super::AttachError;
 use crate::kernel::link::{Link, LinkInfo, Place};
 use crate::kernel::pins;
+
+/// Where a program should be, and how it gets there.
+pub(super) trait Position {
+    fn program(&self) -> BorrowedFd<'_>;
+    fn program_id(&self) -> u32;
+    fn is_at(&self, place: Place) -> bool;
+    /// Whether, after an exchange, the program runs and the one before does not.
+    fn is_settled(&self, before: LinkInfo) -> io::Result<bool>;
+    fn attach(&self) -> io::Result<Link>;
+    fn refused(&self, source: io::Error) -> AttachError;
+}
 
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -21,36 +32,37 @@ enum How {
     Pinned(PathBuf),
 }
 
-/// Gives the link that is pinned there the program of now, if it is where it should be and the
-/// program runs then; else attaches a new one and pins it in its place.
+/// Gives the link that is pinned there, or that an older generation has, the program of now, if it
+/// is where it should be; else attaches a new one and pins it.
 pub(super) fn keep(
     pin: Option<PathBuf>,
-    program: BorrowedFd<'_>,
-    is_right: impl Fn(Place) -> bool,
-    is_settled: impl Fn(LinkInfo) -> io::Result<bool>,
-    attach: impl Fn() -> io::Result<Link>,
-    refused: impl Fn(io::Error) -> AttachError,
+    elders: &[PathBuf],
+    position: &impl Position,
 ) -> Result<Kept, AttachError> {
+    let refused = |source| position.refused(source);
     let Some(pin) = pin else {
         return Ok(Kept {
-            how: How::Held(attach().map_err(refused)?),
+            how: How::Held(position.attach().map_err(refused)?),
             is_new: true,
         });
     };
-    let old = open(&pin).map_err(&refused)?;
-    if let Some(link) = &old {
-        let before = link.info().map_err(&refused)?;
-        if is_right(before.place) {
-            link.update(program).map_err(&refused)?;
-            if is_settled(before).map_err(&refused)? {
-                return Ok(Kept {
-                    how: How::Pinned(pin),
-                    is_new: false,
-                });
+    for path in std::iter::once(&pin).chain(elders) {
+        let Some(link) = open(path).map_err(refused)? else {
+            continue;
+        };
+        if exchange(&link, position).map_err(refused)? {
+            if *path != pin {
+                // Until here it counts as the older generation's, and would be exchanged again.
+                pins::rename(path, &pin)?;
             }
+            return Ok(Kept {
+                how: How::Pinned(pin),
+                is_new: false,
+            });
         }
     }
-    let link = attach().map_err(&refused)?;
+    let old = open(&pin).map_err(refused)?;
+    let link = position.attach().map_err(refused)?;
     pins::replace(&pin, |path| link.pin(path))?;
     if let Some(old) = old {
         // Unpinned it would end too, some time later.
@@ -75,21 +87,15 @@ pub(super) fn detach_pin(pin: &Path) -> Result<(), AttachError> {
     Ok(pins::unpin(pin)?)
 }
 
-/// What is pinned there, if it is where it should be and has this very program already.
-pub(super) fn current(
-    pin: Option<&Path>,
-    program_id: u32,
-    is_right: impl Fn(Place) -> bool,
-) -> io::Result<Option<Kept>> {
-    let Some(pin) = pin else {
-        return Ok(None);
-    };
-    let Some(link) = open(pin)? else {
-        return Ok(None);
-    };
-    let info = link.info()?;
-    let is_current = info.program == program_id && is_right(info.place);
-    Ok(is_current.then(|| Kept::pinned(pin.to_owned())))
+/// Takes off all that is pinned in a directory, and removes it. Goes on after an error, and returns
+/// the first.
+pub(super) fn detach_directory(directory: &Path) -> Result<(), AttachError> {
+    let mut result = Ok(());
+    for pin in pins::in_directory(directory)? {
+        result = result.and(detach_pin(&pin));
+    }
+    result?;
+    Ok(pins::remove(directory)?)
 }
 
 impl Kept {
@@ -138,14 +144,17 @@ impl Kept {
     }
 }
 
-impl Spot {
-    pub(super) fn is_at(&self, place: Place) -> bool {
-        place
-            == Place::Device {
-                index: self.index,
-                attach_type: self.hook.number(),
-            }
+/// False where the link is of no use.
+fn exchange(link: &Link, position: &impl Position) -> io::Result<bool> {
+    let before = link.info()?;
+    if !position.is_at(before.place) {
+        return Ok(false);
     }
+    if before.program == position.program_id() {
+        return Ok(true);
+    }
+    link.update(position.program())?;
+    position.is_settled(before)
 }
 
 fn open(pin: &Path) -> io::Result<Option<Link>> {

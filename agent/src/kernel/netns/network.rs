@@ -46,7 +46,7 @@ impl PodNetwork {
     }
 
     /// Of the calling thread's netns.
-    pub(in crate::kernel) fn of_this_thread() -> Result<Self, RouteSocketError> {
+    pub fn of_this_thread() -> Result<Self, RouteSocketError> {
         with_route_socket(async |handle| Self::read(&handle).await)
     }
 

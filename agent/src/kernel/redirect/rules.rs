@@ -36,6 +36,16 @@ pub(super) async fn missing(handle: &Handle, family: Family) -> Result<Vec<u32>,
     Ok(missing.map(|(mark, _)| *mark).collect())
 }
 
+/// Whether any rule is ours.
+pub(super) async fn are_there(handle: &Handle) -> Result<bool, RouteSocketError> {
+    for version in [IpVersion::V4, IpVersion::V6] {
+        if list(handle, version).await?.iter().any(is_ours) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Removes our rules of both families.
 pub(super) async fn remove(handle: &Handle) -> Result<(), RedirectError> {
     for version in [IpVersion::V4, IpVersion::V6] {

@@ -73,9 +73,14 @@ impl Work {
 
     /// One piece of the maps.
     fn verify_maps(&mut self) {
+        if !self.is_settled() {
+            // What an earlier agent has left may be there without being known to us.
+            self.verifier.node.maps_due = Instant::now() + self.verifier.interval;
+            return;
+        }
         let looked = block_in_place(|| {
             let round = &mut self.verifier.node.round;
-            let piece = self.with.maps.verify_piece(round, &self.applied);
+            let piece = self.with.maps.verify_piece(round, self.compiler.tables());
             if let Ok((differences, _)) = &piece
                 && differences.count > 0
             {

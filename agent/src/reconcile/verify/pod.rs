@@ -86,7 +86,10 @@ impl Work {
     /// The pod's own entries of the maps.
     fn map_drift(&self, enrolment: &Enrolment) -> Vec<Drift> {
         let (netns, addresses) = entries(enrolment);
-        let found = self.with.maps.verify_pod(netns, &addresses, &self.applied);
+        let found = self
+            .with
+            .maps
+            .verify_pod(netns, &addresses, self.expected());
         match found {
             Ok(differences) => {
                 let examples = differences.examples.iter();
@@ -116,16 +119,24 @@ impl Work {
         if let Some(watched) = self.verifier.pods.get_mut(uid) {
             watched.book.tried(Instant::now(), due, error.as_deref());
         }
-        if due.iter().any(|drift| drift.kind == DriftKind::Address) {
+        let pod = self.enrolled.get(uid).filter(|pod| !pod.is_elder());
+        if let Some(pod) = pod.map(Enrolment::to_pod)
+            && due.iter().any(|drift| drift.kind == DriftKind::Address)
+        {
+            self.compiler.set_pod(pod);
             self.write();
+            self.publish();
         }
     }
 
     fn repair_entries(&mut self, uid: &str) -> Option<String> {
         let enrolment = self.enrolled.get(uid)?;
         let (netns, addresses) = entries(enrolment);
+        let found = self
+            .with
+            .maps
+            .verify_pod(netns, &addresses, self.expected());
         let maps = &mut self.with.maps;
-        let found = maps.verify_pod(netns, &addresses, &self.applied);
         let repaired = found.and_then(|found| maps.repair(&found, self.with.host_netns));
         repaired.err().map(|error| chain(&error))
     }

@@ -1,0 +1,78 @@
+//! Bringing the maps to what should be in them, and telling the others.
+
+use std::sync::Arc;
+
+use super::{Work, chain};
+use crate::compile::{Changes, Compiled, Directory};
+use crate::kernel::maps::MapsError;
+use crate::state::SourceStatus;
+use crate::tunnel::View;
+
+impl Work {
+    /// Brings the maps to what the mesh and the enrolled pods compile to. To be called after each
+    /// change of the compiler.
+    pub(super) fn write(&mut self) {
+        let changes = self.compiler.take_changes();
+        let changes = if self.rewrite && self.held.is_none() {
+            match self.with.maps.read() {
+                Ok(mut tables) => {
+                    self.keep_gone(&mut tables);
+                    Changes::between(&tables, self.compiler.tables())
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    return;
+                }
+            }
+        } else {
+            self.permitted(changes)
+        };
+        let result = self.with.maps.apply(&changes, self.with.host_netns);
+        match result {
+            Ok(()) => {
+                tracing::debug!(writes = changes.len(), "maps written");
+                self.with.state.set_map_error(None);
+                self.rewrite = self.held.is_some();
+            }
+            // What was refused is offered again by every later call.
+            Err(error @ MapsError::Incomplete { .. }) => {
+                self.failed(&error);
+                self.rewrite = self.held.is_some();
+            }
+            Err(error) => {
+                self.failed(&error);
+                self.rewrite = true;
+                self.retry();
+            }
+        }
+    }
+
+    fn failed(&self, error: &MapsError) {
+        let error = chain(error);
+        tracing::error!(error, "maps not written whole");
+        self.with.state.set_map_error(Some(error));
+    }
+
+    /// Tells the others what there is now.
+    pub(super) fn publish(&self) {
+        let compiled = Compiled {
+            tables: self.compiler.tables().clone(),
+            directory: Directory::new(self.compiler.mesh()),
+        };
+        self.with.state.set_source(self.source_status(&compiled));
+        self.with.view.send_replace(Arc::new(View { compiled }));
+    }
+
+    fn source_status(&self, compiled: &Compiled) -> SourceStatus {
+        let mesh = self.compiler.mesh();
+        SourceStatus {
+            synced: mesh.complete,
+            pods_known: self.pods_known,
+            workloads: mesh.workloads.len(),
+            services: mesh.services.len(),
+            policies: mesh.policies.len(),
+            rejected: mesh.rejected.len(),
+            map_entries: compiled.tables.len(),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What an agent leaves in the kernel, and what the next one makes of it.
+
+mod crash;
+mod generations;
+mod look;
+mod mesh;
+mod pods;
