@@ -211,6 +211,24 @@ pub(crate) fn assign_or_hold(
     Action::Drop
 }
 
+/// Lets a packet to the tunnel's own port go on where anybody listens, and holds it else: a refusal
+/// would end connections that the next tunnel can serve.
+#[inline(always)]
+pub(crate) fn pass_or_hold(skb: Skb, v4: bool, port: u16, held: PacketAction) -> Action {
+    let any = if v4 { Loopback::V4 } else { Loopback::V6 };
+    let listener = look_up(skb, &any.tuple(port));
+    if !listener.is_null() {
+        // SAFETY: the look-up took the reference that is released here.
+        unsafe { bpf_sk_release(listener.cast()) };
+        return Action::Next;
+    }
+    if settings::dry_run() {
+        return Action::Next;
+    }
+    report::action(held);
+    Action::Drop
+}
+
 /// A function of its own: the verifier need not follow the log's formatting for each of the ways
 /// that lead here.
 #[inline(never)]

@@ -1,5 +1,5 @@
-//! `pod_ingress`: on the pod's `eth0`. What comes as HBONE is left alone, all other new TCP
-//! connections reach the tunnel's plaintext listener.
+//! `pod_ingress`: on the pod's `eth0`. What comes as HBONE is left alone, or held while there is
+//! no tunnel; all other new TCP connections reach the tunnel's plaintext listener.
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
@@ -45,7 +45,7 @@ fn ingress(skb: Skb) -> Action {
         }
     }
     if segment.tuple.destination_port.get() == HBONE_PORT {
-        return Action::Next;
+        return hbone(skb, &segment);
     }
     match steer::owner(skb, &segment.tuple) {
         Owner::Connection => return Action::Next,
@@ -62,6 +62,16 @@ fn ingress(skb: Skb) -> Action {
     }
     // Not only SYNs: under SYN cookies there is no socket until the third packet of the handshake.
     to_plaintext_listener(skb, &segment)
+}
+
+/// Is the tunnel's by itself, without our doing; but while there is no tunnel the stack would reset it.
+#[inline(always)]
+fn hbone(skb: Skb, segment: &Segment) -> Action {
+    if !segment.is_syn() {
+        return Action::Next;
+    }
+    let v4 = segment.tuple.source.is_v4();
+    steer::pass_or_hold(skb, v4, HBONE_PORT, PacketAction::InboundHeld)
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! `lo_ingress` and `pod_ingress` on packets of every shape.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Result, ensure};
 use socket2::{Domain, Socket, Type};
@@ -95,16 +95,28 @@ fn what_comes_to_the_pod_is_held_without_a_tunnel() -> Result<()> {
     Ok(())
 }
 
+/// But while there is nobody to answer, a connection is not refused.
 #[test]
 fn hbone_comes_to_the_pod_untouched() -> Result<()> {
     let runner = Runner::new()?;
     let program = runner.program("pod_ingress")?;
-    for (from, to) in addresses(HBONE_PORT)? {
-        for shape in shapes(from, to, SYN) {
-            if matches!(shape.kind, Kind::Tcp | Kind::FirstFragment) {
-                program.expect(shape.name, 0, &shape.frame, Code::Next, None)?;
+    let listener = runner.netns.run(|| TcpListener::bind(("::", HBONE_PORT)))?;
+    let mut listener = Some(listener);
+    for is_served in [true, false] {
+        for (from, to) in addresses(HBONE_PORT)? {
+            for flags in [SYN, ACK] {
+                for shape in shapes(from, to, flags) {
+                    let held = (Code::Drop, Some(PacketAction::InboundHeld));
+                    let (code, action) = match shape.kind {
+                        Kind::Tcp if flags == SYN && !is_served => held,
+                        Kind::Tcp | Kind::FirstFragment => (Code::Next, None),
+                        _ => continue,
+                    };
+                    program.expect(shape.name, 0, &shape.frame, code, action)?;
+                }
             }
         }
+        listener.take();
     }
     Ok(())
 }
