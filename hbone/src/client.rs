@@ -159,6 +159,12 @@ impl<D: Dial> Pool<D> {
         self.shared.connections()
     }
 
+    /// Connections of this scope take no more streams: idle ones close now, the others when their
+    /// streams end.
+    pub fn retire(&self, scope: u64) {
+        self.shared.retire(scope);
+    }
+
     /// Closes the pool: idle connections at once, the others when their streams end, but no later
     /// than after `deadline`. Requests made from now on fail.
     pub async fn shutdown(&self, deadline: Duration) {

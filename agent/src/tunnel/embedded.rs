@@ -133,6 +133,8 @@ impl EmbeddedTunnel {
         if let Some(pod) = pod {
             pod.stop(Self::DRAIN).await;
         }
+        // Each idle connection would keep the netns for as long as it is kept itself.
+        self.shared.pool.retire(netns);
         self.shared.workshop.forget(netns);
     }
 

@@ -88,6 +88,15 @@ impl Shared {
         }
     }
 
+    pub(super) fn retire(&self, scope: u64) {
+        let entries = lock(&self.entries);
+        for (_, entry) in entries.iter().filter(|(key, _)| key.scope == scope) {
+            for connection in &*lock(&entry.connections) {
+                connection.retire();
+            }
+        }
+    }
+
     /// No new connections and no new streams from now on.
     pub(super) fn close(&self) {
         self.permits.close();

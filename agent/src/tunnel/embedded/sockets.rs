@@ -1,10 +1,11 @@
 //! Sockets in other network namespaces.
 //!
 //! A socket belongs for ever to the netns of the thread that made it. One thread does nothing but
-//! enter a pod's netns, make a socket and hand it out; it never goes back, so no other work can
+//! enter a pod's netns, make a socket and hand it out; it does nothing else, so no other work can
 //! ever run in a foreign netns.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,6 +30,8 @@ type Job = Box<dyn FnOnce(io::Result<()>) + Send>;
 pub(super) struct Workshop {
     jobs: mpsc::Sender<(Arc<OwnedFd>, JobBox)>,
     pods: Arc<Mutex<BTreeMap<u64, Arc<OwnedFd>>>>,
+    /// The agent's own netns.
+    home: Arc<OwnedFd>,
 }
 
 struct JobBox(Job);
@@ -41,6 +44,7 @@ impl std::fmt::Debug for JobBox {
 
 impl Workshop {
     pub(super) fn start() -> io::Result<Self> {
+        let home = File::open("/proc/thread-self/ns/net")?;
         let (jobs, queue) = mpsc::channel::<(Arc<OwnedFd>, JobBox)>();
         std::thread::Builder::new()
             .name("netns-sockets".into())
@@ -52,6 +56,7 @@ impl Workshop {
         Ok(Self {
             jobs,
             pods: Arc::default(),
+            home: Arc::new(home.into()),
         })
     }
 
@@ -60,8 +65,13 @@ impl Workshop {
         self.pods().insert(netns, fd);
     }
 
+    /// The thread leaves it too, if it was the last that it was in: else it would keep it.
     pub(super) fn forget(&self, netns: u64) {
         self.pods().remove(&netns);
+        // Nothing is left to leave if the thread is gone.
+        let _ = self
+            .jobs
+            .send((self.home.clone(), JobBox(Box::new(|_| {}))));
     }
 
     /// Runs `make` in the netns of an enrolled pod.
