@@ -243,4 +243,9 @@ impl Bed {
     pub fn mesh(&self) -> String {
         mesh::file(&self.topology)
     }
+
+    /// Takes a file of the source away.
+    pub fn remove_file(&self, name: &str) -> Result<()> {
+        Ok(std::fs::remove_file(self.scratch.path().join(name))?)
+    }
 }

@@ -34,6 +34,7 @@ pub mod process;
 pub mod raw;
 pub mod skip;
 pub mod topology;
+pub mod traces;
 pub mod wait;
 pub mod zds;
 pub mod ztunnel;

@@ -13,7 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::wait::wait_until;
+use crate::wait::{wait_for, wait_until};
 
 /// How long a program may take to end in good order.
 const GRACE: Duration = Duration::from_secs(5);
@@ -146,12 +146,13 @@ impl Process {
     /// Asks it to end (SIGTERM) and waits.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;
-        let mut status = None;
-        wait_until(GRACE, &format!("{} ends", self.name), || {
-            status = self.child.try_wait().ok().flatten();
-            status.is_some()
-        })?;
-        status.with_context(|| format!("{} has no status", self.name))
+        self.wait_for_end(GRACE)
+    }
+
+    /// Waits until it has ended, by itself.
+    pub fn wait_for_end(&mut self, within: Duration) -> Result<ExitStatus> {
+        let what = format!("{} ends", self.name);
+        wait_for(within, &what, || self.child.try_wait().ok().flatten())
     }
 
     /// Ends it without asking (SIGKILL).
@@ -227,4 +228,17 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         bail!("{} is not built; run `cargo build`", path.display());
     }
     Ok(path)
+}
+
+/// Another build of the kernel programs' object, see CONTRIBUTING.md: `code` or `layout`.
+pub fn other_object(name: &str) -> Result<String> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf");
+    let path = target.join(format!("waysteer-{name}.o"));
+    if !path.exists() {
+        bail!(
+            "{} is not built; run `cargo xtask build-ebpf --variant {name}`",
+            path.display()
+        );
+    }
+    Ok(path.display().to_string())
 }

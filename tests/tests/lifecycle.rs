@@ -1,11 +1,17 @@
 //! The agent's and the tunnel's comings and goings, under traffic of every class: no connection
 //! fails, no stream is cut, and nothing that must be encrypted is on a wire as it is.
 
+mod agent;
+mod source;
 mod steady;
+mod stop;
+mod ztunnel;
 
+use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use waysteer_tests::bed::{Bed, Options, TunnelKind};
 use waysteer_tests::load::{Load, Wire};
 
@@ -40,6 +46,26 @@ impl Scene {
     /// Waits until traffic has gone on for a while, everywhere.
     fn go_on(&self) -> Result<()> {
         self.load.wait_for_more(ENOUGH, PATIENCE)
+    }
+
+    /// The tags of the programs that are pinned, by name: digests of their instructions.
+    fn programs(&self) -> Result<BTreeMap<String, String>> {
+        let mut programs = BTreeMap::new();
+        for path in self.bed.pins.list()? {
+            let mut parts = path.iter().skip(1).map(|part| part.to_string_lossy());
+            let (Some(kind), Some(name), None) = (parts.next(), parts.next(), parts.next()) else {
+                continue;
+            };
+            if kind == "programs" {
+                let path = self.bed.pins.path().join(&path);
+                let mut command = Command::new("bpftool");
+                command.args(["--json", "prog", "show", "pinned"]).arg(path);
+                let shown: serde_json::Value = serde_json::from_slice(&command.output()?.stdout)?;
+                programs.insert(name.into_owned(), shown["tag"].to_string());
+            }
+        }
+        ensure!(!programs.is_empty(), "no program is pinned");
+        Ok(programs)
     }
 
     /// Ends the traffic, all of which must have been whole.

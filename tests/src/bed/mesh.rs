@@ -3,6 +3,7 @@
 use super::{EMPTY, GATE, LOST, OWN, SHOP, WAYPOINT, WEB, WEB_LOCAL};
 use crate::topology::{Topology, service_addresses};
 
+/// Of the pods that there are; what has no place of its own here is reached over HBONE.
 pub(super) fn file(topology: &Topology) -> String {
     let mut text = String::from("workloads:\n");
     let service = |name: &str| format!("default/{name}.default.svc.cluster.local");
@@ -12,7 +13,7 @@ pub(super) fn file(topology: &Topology) -> String {
             service(name)
         )
     };
-    for (pod, node, protocol, services) in [
+    let placed = [
         ("client", "node1", "HBONE", vec!["own"]),
         ("server", "node1", "HBONE", vec!["web-local"]),
         ("other", "node1", "HBONE", vec![]),
@@ -22,19 +23,24 @@ pub(super) fn file(topology: &Topology) -> String {
         ("far-plain", "node2", "TCP", vec![]),
         ("waypoint", "node2", "HBONE", vec!["waypoint"]),
         ("gate", "node2", "HBONE", vec!["gate"]),
-    ] {
+    ];
+    for pod in topology.pods() {
+        let name = pod.name.as_str();
+        let place = placed.iter().find(|(placed, ..)| *placed == name);
+        let more = (name, "node1", "HBONE", vec![]);
+        let (name, node, protocol, services) = place.unwrap_or(&more).clone();
         let services: Vec<String> = services
             .into_iter()
             .map(|name| format!("\"{}\": {{}}", service(name)))
             .collect();
-        let [v4, v6] = topology.pod(pod).addresses.both();
+        let [v4, v6] = pod.addresses.both();
         text += &format!(
-            "- {{uid: \"cluster1//Pod/default/{pod}\", name: {pod}, namespace: default, \
-                 serviceAccount: {pod}, trustDomain: cluster.local, node: {node}, \
+            "- {{uid: \"cluster1//Pod/default/{name}\", name: {name}, namespace: default, \
+                 serviceAccount: {name}, trustDomain: cluster.local, node: {node}, \
                  protocol: {protocol}, workloadIps: [\"{v4}\", \"{v6}\"], services: {{{}}}",
             services.join(", ")
         );
-        if pod == "behind" {
+        if name == "behind" {
             text += &format!(", waypoint: {}", gateway("gate"));
         }
         text += "}\n";

@@ -22,6 +22,10 @@ pub(super) const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 
 pub(super) const FIRST_INDEX: u32 = 100;
 const POD_INDEX: u32 = 110;
 
+/// Pods' addresses are of these numbers in their node's range.
+const FIRST_HOST: u8 = 10;
+const LAST_HOST: u8 = 249;
+
 /// The kernel's limit on an interface's name, without its end mark.
 const INTERFACE_NAME: usize = 15;
 
@@ -33,8 +37,8 @@ pub struct Node {
     pub addresses: Addresses,
     pub pods: Vec<Pod>,
     number: u8,
-    /// Pods made so far, so that no address is used twice.
-    made: u8,
+    /// The last part of the next pod's addresses.
+    next: u8,
 }
 
 /// A pod: a namespace with `eth0`, one address of each family.
@@ -67,7 +71,7 @@ impl Node {
             ),
             pods: Vec::new(),
             number,
-            made: 0,
+            next: FIRST_HOST,
         })
     }
 
@@ -117,7 +121,16 @@ impl Node {
         );
         let netns = NetNs::new(name)?;
         prepare(&netns)?;
-        let host = 10 + self.made;
+        let host = self.next;
+        // An address is used again as late as possible, as cluster networks do it.
+        let used = |host| {
+            self.pods
+                .iter()
+                .any(|pod| pod.addresses.v4.octets()[3] == host)
+        };
+        let mut after = (host + 1..=LAST_HOST).chain(FIRST_HOST..host);
+        let next = after.find(|host| !used(*host));
+        let next = next.with_context(|| format!("pod {name} is one too many for the node"))?;
         let pod = Pod {
             name: name.to_owned(),
             netns,
@@ -129,7 +142,7 @@ impl Node {
         };
         self.attach(&pod)
             .with_context(|| format!("pod {name} could not be attached"))?;
-        self.made += 1;
+        self.next = next;
         self.pods.push(pod);
         self.pods.last().context("a pod was just added")
     }
@@ -145,7 +158,7 @@ impl Node {
         Batch::default()
             .add(format_args!(
                 "link add {veth} index {} type veth peer name eth0 netns {}",
-                POD_INDEX + u32::from(self.made),
+                POD_INDEX + u32::from(self.next - FIRST_HOST),
                 pod.netns.name()
             ))
             .add(format_args!(
