@@ -24,6 +24,7 @@ use crate::kernel::netns;
 use crate::kernel::object::{Object, ObjectError};
 use crate::kernel::observe::{EventStream, FlowVerdicts};
 use crate::kernel::pins::{Generation, PinError, PinRoot};
+use crate::kernel::privileges::{self, PrivilegesError};
 use crate::kernel::records::{RecordError, Records};
 use crate::reconcile::{ReconcileError, Reconciler, chain};
 use crate::source::file::{FileSource, FileSourceError};
@@ -32,6 +33,8 @@ use crate::tunnel::{self, EmbeddedTunnel, TunnelError, Verdicts, View, Ztunnel};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
+    #[error(transparent)]
+    Privileges(#[from] PrivilegesError),
     #[error(transparent)]
     Object(#[from] ObjectError),
     #[error(transparent)]
@@ -72,7 +75,15 @@ pub enum AppError {
 /// # Errors
 /// When it cannot start, or when a task that everything hangs on fails.
 pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> {
+    privileges::require()?;
     let listeners = Listeners::bind(&config.admin).await?;
+    // Early, as the listeners: what is wrong with it is told before anything is attached.
+    let prepared = match &config.tunnel {
+        Tunnel::Embedded { identity } => Prepared::Embedded(certificates(identity)?),
+        Tunnel::Ztunnel { socket } => {
+            Prepared::Ztunnel(Ztunnel::start(socket).map_err(TunnelError::from)?)
+        }
+    };
     let object = Object::find(object)?;
     let Estate {
         root,
@@ -105,14 +116,11 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
     let state = Arc::new(State::default());
     let (view, views) = watch::channel(Arc::new(View::default()));
     let verdicts = Arc::new(KernelVerdicts(loaded.flows));
-    let tunnel = Arc::new(match &config.tunnel {
-        Tunnel::Embedded { identity } => {
-            let certs = certificates(identity)?;
+    let tunnel = Arc::new(match prepared {
+        Prepared::Embedded(certs) => {
             tunnel::Tunnel::Embedded(EmbeddedTunnel::new(certs, verdicts, views.clone())?)
         }
-        Tunnel::Ztunnel { socket } => {
-            tunnel::Tunnel::Ztunnel(Ztunnel::start(socket).map_err(TunnelError::from)?)
-        }
+        Prepared::Ztunnel(ztunnel) => tunnel::Tunnel::Ztunnel(ztunnel),
     });
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<Result<(), AppError>> = JoinSet::new();
@@ -183,6 +191,12 @@ fn close(root: PinRoot, generation: &Generation, links: CgroupLinks) -> Result<(
     }
     root.close()?;
     Ok(())
+}
+
+/// What of the tunnel is there before the programs.
+enum Prepared {
+    Embedded(Arc<dyn CertSource>),
+    Ztunnel(Ztunnel),
 }
 
 /// Waits for a signal or for the first task to end, then for all of them.

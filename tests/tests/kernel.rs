@@ -4,6 +4,7 @@ mod adoption;
 mod closed;
 mod envoy;
 mod lifecycle;
+mod privileges;
 mod prog_run;
 mod redirect;
 mod reuse;

@@ -4,10 +4,11 @@
 use std::error::Error;
 use std::path::Path;
 
+use super::cgroup;
 use super::load::{LoadOptions, Programs};
 use super::object::Object;
 use super::pins::PinRoot;
-use super::{cgroup, privileges};
+use super::privileges::{self, Capability};
 
 /// One line of the report.
 #[derive(Debug)]
@@ -53,7 +54,8 @@ impl Finding {
 
 /// Tries everything that `waysteer run` needs; leaves nothing behind. Blocks.
 pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>, pin_root: &Path) -> Vec<Finding> {
-    let mut findings = vec![kernel(), privileges()];
+    let mut findings = vec![kernel()];
+    findings.extend(privileges());
     let root = cgroup::root(cgroup_root);
     findings.push(Finding::of("cgroup v2", root, |root| {
         root.display().to_string()
@@ -83,24 +85,35 @@ fn kernel() -> Finding {
     }
 }
 
-fn privileges() -> Finding {
-    let what = "privileges".to_owned();
-    let outcome = match privileges::missing() {
-        Ok(missing) if missing.is_empty() => Outcome::Works {
-            detail: "all there".to_owned(),
-        },
-        Ok(missing) => {
-            let list = missing
-                .iter()
-                .map(|m| format!("{} for {}", m.capability, m.needed_for));
-            let reason = format!("missing: {}", list.collect::<Vec<_>>().join(", "));
-            Outcome::Fails { reason }
+fn privileges() -> Vec<Finding> {
+    let held = match privileges::held() {
+        Ok(held) => held,
+        Err(error) => {
+            return vec![Finding::of("privileges", Err::<(), _>(error), |()| {
+                String::new()
+            })];
         }
-        Err(error) => Outcome::Fails {
-            reason: error.to_string(),
-        },
     };
-    Finding { what, outcome }
+    let finding = |(capability, held): (Capability, bool)| {
+        let for_what = match capability.only_if {
+            Some(only_if) => format!("{}, if {only_if}", capability.needed_for),
+            None => capability.needed_for.to_owned(),
+        };
+        let outcome = match (held, capability.only_if) {
+            (true, _) => Outcome::Works { detail: for_what },
+            (false, None) => Outcome::Fails {
+                reason: format!("needed for {for_what}"),
+            },
+            (false, Some(_)) => Outcome::Information {
+                detail: format!("not there; needed for {for_what}"),
+            },
+        };
+        Finding {
+            what: capability.name.to_owned(),
+            outcome,
+        }
+    };
+    held.into_iter().map(finding).collect()
 }
 
 fn programs(object: &Object) -> Vec<Finding> {

@@ -16,6 +16,7 @@ use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 
 pub use self::network::{PodDevice, PodNetwork};
+use super::privileges::hint;
 
 /// `SO_NETNS_COOKIE`, Linux 5.14; the libc crate lacks it for some targets.
 const SO_NETNS_COOKIE: i32 = 71;
@@ -38,13 +39,17 @@ struct Identity {
 
 #[derive(Debug, Error)]
 pub enum NetnsError {
-    #[error("cannot open network namespace {}", path.display())]
+    #[error("cannot open network namespace {}{}", path.display(), hint(source))]
     Open {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("cannot enter network namespace {}: is it one?", path.display())]
+    #[error(
+        "cannot enter network namespace {}{}",
+        path.display(),
+        enter_hint(source)
+    )]
     Enter {
         path: PathBuf,
         #[source]
@@ -62,6 +67,13 @@ pub enum NetnsError {
         #[source]
         source: super::route_socket::RouteSocketError,
     },
+}
+
+fn enter_hint(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => hint(error),
+        _ => ": is it one?".to_owned(),
+    }
 }
 
 impl PodNetns {

@@ -93,7 +93,11 @@ impl Poller {
                     line: lines.and_then(|lines| lines.get(&pod.uid)).copied(),
                     entry: Some(pods::label(&pod.namespace, &pod.name, &pod.uid)),
                     field: Some("netns".to_owned()),
-                    message: format!("{}: {error}; will be tried again", pod.netns.display()),
+                    message: format!(
+                        "{}: {error}{}; will be tried again",
+                        pod.netns.display(),
+                        hint(&pod.netns, &error)
+                    ),
                 }),
             }
         }
@@ -192,4 +196,12 @@ fn netns_id(path: &Path) -> io::Result<NetnsId> {
     }
     let metadata = std::fs::metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// A bind mount is a file like any other; a process's own is for those who might trace it.
+fn hint(netns: &Path, error: &io::Error) -> &'static str {
+    match error.kind() == io::ErrorKind::PermissionDenied && netns.starts_with("/proc") {
+        true => " (the agent needs CAP_SYS_PTRACE for the namespaces of other processes)",
+        false => "",
+    }
 }
