@@ -1,5 +1,6 @@
 //! The agent with a real ztunnel, where the environment names one.
 
+mod agents;
 mod changes;
 mod traffic;
 
