@@ -2,6 +2,7 @@
 
 mod agents;
 mod changes;
+mod policies;
 mod traffic;
 
 use std::time::Duration;
