@@ -68,6 +68,8 @@ struct Work {
     served: BTreeSet<String>,
     /// Netns cookies of recorded pods that cannot be reached.
     gone: BTreeSet<u64>,
+    /// Pods of before that could not be captured anew, and that the tunnel is to keep.
+    kept: BTreeSet<String>,
     retry_at: Option<Instant>,
     pods_known: bool,
     verifier: Verifier,
@@ -96,6 +98,7 @@ impl Reconciler {
             enrolled: BTreeMap::new(),
             served: BTreeSet::new(),
             gone: BTreeSet::new(),
+            kept: BTreeSet::new(),
             retry_at: None,
             pods_known: false,
             verifier,

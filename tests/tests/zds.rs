@@ -2,6 +2,7 @@
 
 mod answers;
 mod ends;
+mod keeps;
 mod snapshot;
 mod upgrade;
 

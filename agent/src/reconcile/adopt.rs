@@ -14,6 +14,7 @@ use crate::compile::{Changes, Tables};
 use crate::enrol::Enrolment;
 use crate::kernel::netns::PodNetns;
 use crate::kernel::records::Record;
+use crate::model::PodSpec;
 
 /// What the maps hold from before while the mesh is not whole.
 #[derive(Debug)]
@@ -72,6 +73,9 @@ impl Work {
                         "a pod of before has gone, or has another network namespace"
                     );
                     self.gone.insert(cookie);
+                    if PodNetns::open(&record.netns).is_err() {
+                        self.keep(&record.spec());
+                    }
                 }
                 Err(error) => {
                     tracing::error!(error = chain(&error), "a pod cannot be adopted");
@@ -80,6 +84,13 @@ impl Work {
             }
         }
         self.enrol_wanted().await;
+        let failed: Vec<PodSpec> = self
+            .wanted
+            .values()
+            .filter(|spec| !self.served.contains(&spec.uid))
+            .cloned()
+            .collect();
+        failed.iter().for_each(|spec| self.keep(spec));
         if count > 0 {
             // A snapshot without them would make ztunnel cut their connections.
             self.with.enroller.tunnel.pods_registered();
@@ -88,6 +99,28 @@ impl Work {
                 gone = self.gone.len(),
                 "pods of an earlier agent adopted"
             );
+        }
+    }
+
+    /// Whatever is wrong with a pod of before, a ztunnel that serves it is to go on.
+    fn keep(&mut self, spec: &PodSpec) {
+        match self.with.enroller.tunnel.keep(spec) {
+            Ok(()) => {
+                self.kept.insert(spec.uid.clone());
+            }
+            Err(error) => tracing::error!(error = chain(&error), uid = spec.uid, "pod not kept"),
+        }
+    }
+
+    /// The source has said which pods there are: others are kept no longer.
+    pub(super) async fn abandon_kept(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        for uid in kept {
+            if self.wanted.contains_key(&uid) {
+                self.kept.insert(uid);
+            } else if !self.served.contains(&uid) {
+                self.with.enroller.tunnel.remove(&uid, 0).await;
+            }
         }
     }
 

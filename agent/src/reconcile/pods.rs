@@ -24,6 +24,7 @@ impl Work {
         self.remove(&gone).await;
         self.enrol_wanted().await;
         self.abandon_gone();
+        self.abandon_kept().await;
         self.verifier.retain(|uid| self.wanted.contains_key(uid));
         self.pods_known = true;
         self.take_over();
