@@ -70,7 +70,8 @@ fn while_no_ztunnel_runs_connections_are_held() -> Result<()> {
         .filter(|way| !Kind::TUNNELLED.contains(&way.kind))
         .collect();
     let load = Load::over(&bed, others, 100)?;
-    let _server = Server::start(&bed.pod("far").netns, "far", PORT, Service::Http)?;
+    let serve = |pod: &str| Server::start(&bed.pod(pod).netns, pod, PORT, Service::Http);
+    let _servers = [serve("far")?, serve("server")?];
     ztunnel.process.kill()?;
     wait_for_connections(&bed, 0)?;
     let (code, body) = admin::get(&bed.socket(), "/readyz")?;
@@ -82,25 +83,30 @@ fn while_no_ztunnel_runs_connections_are_held() -> Result<()> {
     ensure!(bed.metric("waysteer_pods_enrolled", &[])? == 0);
     let mut held = Vec::new();
     for v6 in [false, true] {
-        let to = SocketAddr::new(bed.address("far", v6), PORT);
-        held.push(bed.pod("client").netns.spawn("held", move || {
-            let connection = Dial::new().timeout(PATIENCE).connect_here(to)?;
-            http::get(&connection.stream, "far", "/held")?.seen()
-        })?);
+        // Out of the node, and into it.
+        for (from, server) in [("client", "far"), ("far", "server")] {
+            let to = SocketAddr::new(bed.address(server, v6), PORT);
+            let client = bed.pod(from).netns.spawn("held", move || {
+                let connection = Dial::new().timeout(PATIENCE).connect_here(to)?;
+                http::get(&connection.stream, server, "/held")?.seen()
+            })?;
+            held.push((client, server));
+        }
     }
-    let action = [("action", "outbound_held")];
-    wait_until(PATIENCE, "SYNs are held", || {
-        bed.metric("waysteer_packet_actions", &action)
-            .is_ok_and(|held| held >= 4)
-    })?;
-    ensure!(held.iter().all(|client| !client.is_finished()));
+    for action in ["outbound_held", "inbound_held"] {
+        wait_until(PATIENCE, &format!("{action} SYNs"), || {
+            bed.metric("waysteer_packet_actions", &[("action", action)])
+                .is_ok_and(|held| held >= 4)
+        })?;
+    }
+    ensure!(held.iter().all(|(client, _)| !client.is_finished()));
     load.wait_for_more(10, PATIENCE)?;
     let _again = Ztunnel::start(&bed, "again")?;
-    for client in held {
+    for (client, server) in held {
         let seen = client
             .join()
             .map_err(|_| anyhow!("the client panicked"))??;
-        ensure!(seen.server == "far", "{seen:?}");
+        ensure!(seen.server == server, "{seen:?}");
     }
     bed.wait_until_ready()?;
     load.finish()?.ensure_whole()?;

@@ -1,11 +1,18 @@
 //! Traffic of every class.
 
+use std::net::SocketAddr;
+
 use anyhow::{Result, ensure};
-use waysteer_tests::admin;
-use waysteer_tests::bed::{Bed, Options};
+use waysteer_tests::bed::{Bed, Options, SHOP, Waypoints};
+use waysteer_tests::capture::Capture;
+use waysteer_tests::dial::Dial;
+use waysteer_tests::envoy::{self, VIA};
 use waysteer_tests::load::{Load, Wire};
+use waysteer_tests::peers::{Server, Service};
+use waysteer_tests::topology::Node;
 use waysteer_tests::wait::wait_until;
 use waysteer_tests::ztunnel::{Settings, Ztunnel};
+use waysteer_tests::{admin, http, skip};
 
 use super::{PATIENCE, bed};
 
@@ -38,6 +45,43 @@ fn every_way_is_whole_and_none_is_plaintext() -> Result<()> {
     ensure!(acked == 3, "{acked}");
     ensure!(bed.metric("waysteer_ztunnel_pods", &[("readiness", "ready")])? == 3);
     ensure_whole(&bed)
+}
+
+/// Envoy as the waypoint of a service and as that of a workload, HTTP through it.
+#[test]
+fn through_envoy() -> Result<()> {
+    if skip::without("Envoy", envoy::find().is_some())? {
+        return Ok(());
+    }
+    let Some(bed) = bed(Options {
+        waypoints: Waypoints::Envoy,
+        ..Options::default()
+    })?
+    else {
+        return Ok(());
+    };
+    let _ztunnel = Ztunnel::start(&bed, "ztunnel")?;
+    bed.wait_until_ready()?;
+    let serve = |pod: &str, port| Server::start(&bed.pod(pod).netns, pod, port, Service::Http);
+    let _servers = [serve("far", 80)?, serve("behind", 8080)?];
+    let client = &bed.pod("client");
+    let capture = Capture::start(&bed.topology.node.netns, &[&client.veth, Node::UPLINK])?;
+    let (key, value) = VIA;
+    for v6 in [false, true] {
+        let behind = SocketAddr::new(bed.address("behind", v6), 8080);
+        for (to, server) in [(Bed::service(SHOP, v6), "far"), (behind, "behind")] {
+            let connection = Dial::new().connect(&client.netns, to)?;
+            for _ in 0..20 {
+                let response = http::get(&connection.stream, server, "/secret")?;
+                let seen = response.seen()?;
+                ensure!(seen.server == server, "{seen:?}");
+                ensure!(response.headers.get(key).is_some_and(|via| via == value));
+            }
+        }
+    }
+    ensure!(capture.seen(b"/secret").is_empty());
+    ensure!(capture.broken_hbone().is_empty() && !capture.hbone().is_empty());
+    Ok(())
 }
 
 #[test]
