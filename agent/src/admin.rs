@@ -2,14 +2,14 @@
 //! that only root can open.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, State as AxumState};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub struct Sources {
     pub counters: Counters,
     pub explainer: Explainer,
     pub view: tokio::sync::watch::Receiver<Arc<View>>,
+    /// Told to undo everything and end.
+    pub cleanup: CancellationToken,
     pub tunnel: Arc<Tunnel>,
 }
 
@@ -51,6 +53,8 @@ pub enum AdminError {
 pub struct Listeners {
     tcp: TcpListener,
     unix: UnixListener,
+    /// Of the socket.
+    path: PathBuf,
 }
 
 impl Listeners {
@@ -67,7 +71,8 @@ impl Listeners {
             address: admin.socket.display().to_string(),
             source,
         })?;
-        Ok(Self { tcp, unix })
+        let path = admin.socket.clone();
+        Ok(Self { tcp, unix, path })
     }
 
     /// Runs until `stop`.
@@ -81,9 +86,11 @@ impl Listeners {
     ) -> Result<(), AdminError> {
         let tcp = axum::serve(self.tcp, router(sources.clone()))
             .with_graceful_shutdown(stop.clone().cancelled_owned());
-        let unix =
-            axum::serve(self.unix, router(sources)).with_graceful_shutdown(stop.cancelled_owned());
+        let unix = axum::serve(self.unix, for_root(sources))
+            .with_graceful_shutdown(stop.cancelled_owned());
         let (tcp, unix) = tokio::join!(tcp.into_future(), unix.into_future());
+        // Whoever finds it knows that an agent was killed.
+        let _ = std::fs::remove_file(&self.path);
         tcp.and(unix).map_err(AdminError::Serve)
     }
 }
@@ -100,6 +107,21 @@ fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// What only root may ask for, too.
+fn for_root(sources: Arc<Sources>) -> Router {
+    let cleanup = Router::new()
+        .route("/cleanup", post(cleanup))
+        .with_state(sources.clone());
+    router(sources).merge(cleanup)
+}
+
+/// Undoes everything and ends, whatever `on_stop` says.
+async fn cleanup(AxumState(sources): Shared) -> &'static str {
+    tracing::info!("told to undo everything and end");
+    sources.cleanup.cancel();
+    "undoing\n"
 }
 
 fn router(sources: Arc<Sources>) -> Router {

@@ -12,6 +12,7 @@ use waysteer_hbone::ca::LocalCa;
 use waysteer_hbone::certs::{CertError, CertSource, FileCerts};
 
 use crate::admin::{AdminError, Listeners, Sources};
+use crate::cleanup;
 use crate::compile::Node;
 use crate::config::{CgroupRoot, Config, DirectLocal, Identity, OnStop, Source, Tunnel};
 use crate::enrol::Enroller;
@@ -122,7 +123,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         }
         Prepared::Ztunnel(ztunnel) => tunnel::Tunnel::Ztunnel(ztunnel),
     });
-    let stop = CancellationToken::new();
+    let (stop, cleanup) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks: JoinSet<Result<(), AppError>> = JoinSet::new();
 
     let kernel_log = loaded.log;
@@ -136,6 +137,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         counters: loaded.counters,
         explainer: loaded.explainer,
         view: views,
+        cleanup: cleanup.clone(),
         tunnel: tunnel.clone(),
     });
     let admin_stop = stop.clone();
@@ -163,17 +165,18 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         view,
         state,
         on_stop: config.on_stop,
+        cleanup: cleanup.clone(),
     };
     let reconciler_stop = stop.clone();
     tasks.spawn(async move { Ok(reconciler.run(received, reconciler_stop).await?) });
 
-    let result = supervise(&mut tasks, &stop).await;
+    let result = supervise(&mut tasks, &stop, &cleanup).await;
     // The reconciler has taken every pod out of the maps and its netns, if it is to; then the
     // tunnel, whose connections may still end; the cgroup programs have nothing left to do.
     tunnel.stop().await;
     let closed = match config.on_stop {
-        OnStop::Undo => close(root, &generation, cgroup_links),
-        OnStop::Leave => Ok(()),
+        OnStop::Leave if !cleanup.is_cancelled() => Ok(()),
+        OnStop::Undo | OnStop::Leave => close(root, &generation, cgroup_links),
     };
     tracing::info!("stopped");
     result.and(closed)
@@ -203,12 +206,14 @@ enum Prepared {
 async fn supervise(
     tasks: &mut JoinSet<Result<(), AppError>>,
     stop: &CancellationToken,
+    cleanup: &CancellationToken,
 ) -> Result<(), AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
     let mut result = tokio::select! {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+        () = cleanup.cancelled() => Ok(()),
         Some(ended) = tasks.join_next() => flatten(ended),
     };
     stop.cancel();
@@ -240,9 +245,19 @@ fn node(config: &Config) -> Node {
 
 fn certificates(identity: &Identity) -> Result<Arc<dyn CertSource>, CertError> {
     Ok(match identity {
-        Identity::CaDir(directory) => Arc::new(LocalCa::load_or_create(directory)?),
+        Identity::CaDir(directory) => Arc::new(authority(directory)?),
         Identity::Certs(directory) => Arc::new(FileCerts::from_dir(directory)?),
     })
+}
+
+/// What is made here is marked as such, for `waysteer cleanup`.
+fn authority(directory: &Path) -> Result<LocalCa, CertError> {
+    let is_given = directory.join("ca.key").exists();
+    let authority = LocalCa::load_or_create(directory)?;
+    if !is_given && let Err(error) = std::fs::write(directory.join(cleanup::MADE), "") {
+        tracing::warn!(%error, "the authority's directory cannot be marked as made");
+    }
+    Ok(authority)
 }
 
 struct KernelVerdicts(FlowVerdicts);

@@ -24,6 +24,8 @@ pub enum Command {
     Status(ClientArgs),
     /// Show the last verdicts of the kernel
     Flows(ClientArgs),
+    /// Remove everything that agents have ever made on this node
+    Cleanup(CleanupArgs),
     /// Ask the kernel what becomes of a flow
     Explain(ExplainArgs),
 }
@@ -49,6 +51,22 @@ pub struct ClientArgs {
         default_value = "/run/waysteer/admin.sock"
     )]
     pub socket: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CleanupArgs {
+    /// Where programs, maps and links are pinned [default: where the running agent says, else
+    /// /sys/fs/bpf/waysteer]
+    #[arg(long, env = "WAYSTEER_PIN_ROOT")]
+    pub pin_root: Option<PathBuf>,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 #[derive(Debug, clap::Args)]

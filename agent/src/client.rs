@@ -26,13 +26,26 @@ pub enum ClientError {
 /// # Errors
 /// When no agent answers, or when it answers that it cannot.
 pub async fn get(socket: &Path, page: &str) -> Result<String, ClientError> {
+    request(socket, "GET", page).await
+}
+
+/// Asks for something to be done, without a body.
+///
+/// # Errors
+/// As for [`get`].
+pub async fn post(socket: &Path, page: &str) -> Result<String, ClientError> {
+    request(socket, "POST", page).await
+}
+
+async fn request(socket: &Path, method: &str, page: &str) -> Result<String, ClientError> {
     let mut stream = UnixStream::connect(socket)
         .await
         .map_err(|source| ClientError::Connect {
             path: socket.to_owned(),
             source,
         })?;
-    let request = format!("GET {page} HTTP/1.0\r\nhost: waysteer\r\n\r\n");
+    let request =
+        format!("{method} {page} HTTP/1.0\r\nhost: waysteer\r\ncontent-length: 0\r\n\r\n");
     stream
         .write_all(request.as_bytes())
         .await

@@ -28,5 +28,6 @@ pub mod records;
 pub mod redirect;
 pub mod route_socket;
 mod sysctl;
+pub mod traces;
 pub mod watch;
 mod wire;

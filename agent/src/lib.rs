@@ -7,6 +7,7 @@ pub mod address;
 pub mod admin;
 pub mod app;
 pub mod check;
+pub mod cleanup;
 pub mod cli;
 pub mod client;
 pub mod compile;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use waysteer::cli::{Cli, ClientArgs, Command, ExplainArgs, RunArgs};
 use waysteer::config::Config;
-use waysteer::{app, check, client, telemetry};
+use waysteer::{app, check, cleanup, client, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -14,6 +14,7 @@ async fn main() -> ExitCode {
         Command::Check => check::run(),
         Command::Status(args) => show(&args, "/status").await,
         Command::Flows(args) => show(&args, "/debug/flows").await,
+        Command::Cleanup(args) => cleanup::run(&args).await,
         Command::Explain(args) => explain(&args).await,
     };
     match result {

@@ -45,6 +45,8 @@ pub struct Reconciler {
     pub view: watch::Sender<Arc<View>>,
     pub state: Arc<State>,
     pub on_stop: OnStop,
+    /// Cancelled when everything is to be undone, whatever `on_stop` says.
+    pub cleanup: CancellationToken,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +88,7 @@ impl Reconciler {
         mut events: mpsc::Receiver<Event>,
         stop: CancellationToken,
     ) -> Result<(), ReconcileError> {
-        let on_stop = self.on_stop;
+        let (on_stop, cleanup) = (self.on_stop, self.cleanup.clone());
         let (verifier, mut heard) = Verifier::new(self.verify_interval);
         let (paths, mut path_changes) = PathWatch::new();
         let mut work = Work {
@@ -136,8 +138,8 @@ impl Reconciler {
             }
         };
         match on_stop {
-            OnStop::Undo => work.undo().await,
-            OnStop::Leave => tracing::info!("pods stay captured"),
+            OnStop::Leave if !cleanup.is_cancelled() => tracing::info!("pods stay captured"),
+            OnStop::Undo | OnStop::Leave => work.undo().await,
         }
         result
     }

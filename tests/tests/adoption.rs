@@ -1,5 +1,6 @@
 //! What an agent leaves in the kernel, and what the next one makes of it.
 
+mod cleanup;
 mod crash;
 mod generations;
 mod look;

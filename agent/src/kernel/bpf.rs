@@ -15,6 +15,8 @@ use nix::libc;
 #[repr(u32)]
 pub(super) enum Command {
     MapCreate = 0,
+    MapDelete = 3,
+    MapNextKey = 4,
     ObjectPin = 6,
     ObjectGet = 7,
     ProgramById = 13,
@@ -38,6 +40,17 @@ pub(super) struct MapCreateAttr {
     pub(super) numa_node: u32,
     /// Up to 15 bytes, and zeros.
     pub(super) name: [u8; 16],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct ElementAttr {
+    map: u32,
+    padding: u32,
+    key: u64,
+    /// Or the next key.
+    value: u64,
+    flags: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -179,6 +192,48 @@ pub(super) fn get(path: &Path) -> io::Result<OwnedFd> {
     };
     // SAFETY: the path lives until after the call.
     unsafe { open(Command::ObjectGet, &mut attr) }
+}
+
+/// Takes all entries out of a map whose keys have 8 bytes, whatever its values are.
+pub(super) fn clear(map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut next = 0_u64;
+    if key_size(map)? as usize != size_of_val(&next) {
+        return Err(io::Error::other(
+            "the map's keys are not what they were ever",
+        ));
+    }
+    let mut attr = ElementAttr {
+        map: raw(map)?,
+        value: (&raw mut next) as u64,
+        ..ElementAttr::default()
+    };
+    loop {
+        attr.key = 0;
+        attr.value = (&raw mut next) as u64;
+        // SAFETY: without a key it is the first that is asked for; `next` has a key's size.
+        match unsafe { call(Command::MapNextKey, &mut attr) } {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            asked => drop(asked?),
+        }
+        attr.key = (&raw const next) as u64;
+        attr.value = 0;
+        // SAFETY: `next` has a key's size, and lives until after the call.
+        unsafe { call(Command::MapDelete, &mut attr) }?;
+    }
+}
+
+fn key_size(map: BorrowedFd<'_>) -> io::Result<u32> {
+    // The start of `struct bpf_map_info`: type, id, sizes of key and value.
+    let mut info = [0_u32; 4];
+    let mut attr = InfoAttr {
+        fd: raw(map)?,
+        length: size_of_val(&info) as u32,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: `info` has the length that the attributes say, and lives until after the call.
+    unsafe { call(Command::InfoByFd, &mut attr) }?;
+    let [_, _, key_size, _] = info;
+    Ok(key_size)
 }
 
 pub(super) fn raw(fd: BorrowedFd<'_>) -> io::Result<u32> {

@@ -11,7 +11,6 @@ use std::path::Path;
 use thiserror::Error;
 use waysteer_common::abi::names::ABI_VERSION;
 
-use super::attach::{self, AttachError};
 use super::bpf;
 use super::layout::{Layout, LayoutError};
 use super::load::{LoadOptions, PINNED_MAPS};
@@ -55,8 +54,6 @@ pub enum EstateError {
     Records(#[from] RecordError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    #[error(transparent)]
-    Attach(#[from] AttachError),
     #[error("cannot take over map {map}")]
     Inherit {
         map: &'static str,
@@ -133,10 +130,13 @@ impl Estate {
     }
 }
 
-/// Removes a generation with all its links.
-pub fn remove(generation: &Generation) -> Result<(), EstateError> {
-    attach::detach_all(generation)?;
-    Ok(generation.remove()?)
+/// Takes all pods out of a generation's maps, whatever version's they are: its programs then leave
+/// every packet alone.
+pub fn forget_pods(generation: &Generation) -> io::Result<()> {
+    match bpf::get(&generation.map("PODS")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        pods => bpf::clear(pods?.as_fd()),
+    }
 }
 
 /// Whether any program works by these pins.

@@ -80,13 +80,7 @@ impl PinRoot {
 
     /// All that are there, the oldest first.
     pub fn generations(&self) -> Result<Vec<Generation>, PinError> {
-        let mut found: Vec<Generation> = list(&self.path)?
-            .iter()
-            .filter_map(|name| GenerationName::parse(name))
-            .map(|name| self.generation(name))
-            .collect();
-        found.sort_by_key(|generation| generation.name);
-        Ok(found)
+        generations(&self.path)
     }
 
     /// One that is not there yet; nothing is made.
@@ -94,7 +88,10 @@ impl PinRoot {
         let last = self.generations()?.into_iter().map(|found| found.name);
         let last = last.filter(|name| name.abi == abi).map(|name| name.number);
         let number = last.max().map_or(1, |number| number.saturating_add(1));
-        Ok(self.generation(GenerationName { abi, number }))
+        Ok(Generation::named(
+            &self.path,
+            GenerationName { abi, number },
+        ))
     }
 
     /// Gives the directory up; it goes away when nothing is in it.
@@ -106,13 +103,6 @@ impl PinRoot {
         }
     }
 
-    fn generation(&self, name: GenerationName) -> Generation {
-        Generation {
-            path: self.path.join(name.to_string()),
-            name,
-        }
-    }
-
     fn lock(path: &Path) -> Result<Self, PinError> {
         Ok(Self {
             path: path.to_owned(),
@@ -121,7 +111,23 @@ impl PinRoot {
     }
 }
 
+/// All that are in a directory, which may be another process's, the oldest first.
+pub fn generations(root: &Path) -> Result<Vec<Generation>, PinError> {
+    let names = list(root)?;
+    let names = names.iter().filter_map(|name| GenerationName::parse(name));
+    let mut found: Vec<Generation> = names.map(|name| Generation::named(root, name)).collect();
+    found.sort_by_key(|generation| generation.name);
+    Ok(found)
+}
+
 impl Generation {
+    fn named(root: &Path, name: GenerationName) -> Self {
+        Self {
+            path: root.join(name.to_string()),
+            name,
+        }
+    }
+
     pub fn abi(&self) -> u32 {
         self.name.abi
     }
@@ -172,6 +178,11 @@ impl Generation {
 
     pub fn cgroup_links(&self) -> Result<Vec<PathBuf>, PinError> {
         in_directory(&self.path.join(CGROUP_LINKS))
+    }
+
+    /// Names of the pinned programs.
+    pub fn programs(&self) -> Result<Vec<String>, PinError> {
+        list(&self.path.join(PROGRAMS))
     }
 
     /// Names of the pinned maps.

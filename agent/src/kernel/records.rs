@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use nix::libc::ENOENT;
@@ -134,7 +134,12 @@ impl Records {
 
     /// `None` where nobody has left any.
     pub fn find(root: &PinRoot) -> Result<Option<Self>, RecordError> {
-        let path = root.path().join(NAME);
+        Self::look(root.path())
+    }
+
+    /// The same in a directory that may be another process's: for reading.
+    pub fn look(root: &Path) -> Result<Option<Self>, RecordError> {
+        let path = root.join(NAME);
         let fd = match bpf::get(&path) {
             Ok(fd) => fd,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -234,8 +239,6 @@ fn code(error: &MapError) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn record() -> Record {

@@ -136,6 +136,22 @@ impl Redirect {
         self.set_up(Wanted::of(network)?)
     }
 
+    /// What [`Self::remove_here`] would undo in the calling thread's netns, in words. Without rules
+    /// or routes of ours there, nothing was written down that still holds.
+    pub fn traces_here(known: Option<&Before>) -> Result<Vec<String>, RedirectError> {
+        let mut traces = with_route_socket(async |handle| {
+            let mut traces = rules::ours(&handle).await?;
+            traces.extend(routes::ours(&handle).await?);
+            Ok::<_, RouteSocketError>(traces)
+        })?;
+        match known {
+            Some(known) => traces.extend(known.changed()?),
+            None if traces.is_empty() => {}
+            None => traces.extend(Before::usual().changed()?),
+        }
+        Ok(traces)
+    }
+
     /// Puts back what is missing, for the addresses that the pod has now. Blocks.
     pub fn repair(&mut self, netns: &PodNetns) -> Result<(), RedirectError> {
         netns.run(|| self.set_up(Wanted::of_this_thread()?))?

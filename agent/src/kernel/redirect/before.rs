@@ -54,6 +54,19 @@ impl Before {
         self.loopback_was_down
     }
 
+    /// What [`Self::restore_sysctls`] would put back, in words.
+    pub(super) fn changed(&self) -> Result<Vec<String>, RedirectError> {
+        let mut changed = Vec::new();
+        for sysctl in SYSCTLS {
+            if let Some(previous) = self.sysctls.get(sysctl.0)
+                && sysctl.read()? == ON
+            {
+                changed.push(format!("sysctl {} back to {previous}", sysctl.0));
+            }
+        }
+        Ok(changed)
+    }
+
     /// Each parameter that still has our value gets its own back.
     pub(super) fn restore_sysctls(&self) -> Result<(), RedirectError> {
         let mut result = Ok(());

@@ -39,14 +39,27 @@ pub(super) async fn is_there(handle: &Handle, family: Family) -> Result<bool, Ro
     Ok(routes.first().is_some_and(|route| serves(route, family)))
 }
 
+const FAMILIES: [Family; 2] = [
+    Family::V4 {
+        source: Ipv4Addr::UNSPECIFIED,
+    },
+    Family::V6,
+];
+
+/// Those that [`remove`] would remove, in words.
+pub(super) async fn ours(handle: &Handle) -> Result<Vec<String>, RouteSocketError> {
+    let mut ours = Vec::new();
+    for family in FAMILIES {
+        let found = list(handle, family).await?;
+        let found = found.iter().filter(|route| is_ours(route));
+        ours.extend(found.map(|_| format!("local default {family} route of table {ROUTE_TABLE}")));
+    }
+    Ok(ours)
+}
+
 /// Removes our routes of both families.
 pub(super) async fn remove(handle: &Handle) -> Result<(), RedirectError> {
-    for family in [
-        Family::V4 {
-            source: Ipv4Addr::UNSPECIFIED,
-        },
-        Family::V6,
-    ] {
+    for family in FAMILIES {
         for route in list(handle, family).await? {
             if is_ours(&route) {
                 del(handle, route).await?;

@@ -38,12 +38,21 @@ pub(super) async fn missing(handle: &Handle, family: Family) -> Result<Vec<u32>,
 
 /// Whether any rule is ours.
 pub(super) async fn are_there(handle: &Handle) -> Result<bool, RouteSocketError> {
-    for version in [IpVersion::V4, IpVersion::V6] {
-        if list(handle, version).await?.iter().any(is_ours) {
-            return Ok(true);
+    Ok(!ours(handle).await?.is_empty())
+}
+
+/// Those that [`remove`] would remove, in words.
+pub(super) async fn ours(handle: &Handle) -> Result<Vec<String>, RouteSocketError> {
+    let mut ours = Vec::new();
+    for (version, name) in [(IpVersion::V4, "IPv4"), (IpVersion::V6, "IPv6")] {
+        let present = list(handle, version).await?;
+        for (mark, priority) in RULES {
+            let is_one = |rule: &&RuleMessage| serves(rule, mark, priority) && is_ours(rule);
+            let found = present.iter().filter(is_one);
+            ours.extend(found.map(|_| format!("{name} rule {priority} for mark {mark:#x}")));
         }
     }
-    Ok(false)
+    Ok(ours)
 }
 
 /// Removes our rules of both families.
