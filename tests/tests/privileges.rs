@@ -1,5 +1,7 @@
 //! The agent with exactly the capabilities that it needs, and with each of them missing.
 
+mod seccomp;
+
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -23,7 +25,8 @@ fn needed() -> impl Iterator<Item = Capability> {
     all.filter(|capability| capability.only_if.is_none())
 }
 
-/// The agent, as a container's runtime starts it: root, with these capabilities and no way to more.
+/// The agent, as a container's runtime starts it: root, with these capabilities and no way to more,
+/// and without system calls that nobody should need.
 fn command(bed: &Bed, capabilities: &[Capability]) -> Result<Command> {
     let mut set = "-all".to_owned();
     for capability in capabilities {
@@ -31,6 +34,7 @@ fn command(bed: &Bed, capabilities: &[Capability]) -> Result<Command> {
         set += &capability.name.trim_start_matches("CAP_").to_lowercase();
     }
     let mut command = bed.topology.node.netns.command("setpriv");
+    seccomp::confine(&mut command);
     command
         .args(["--no-new-privs", "--inh-caps=-all"])
         .arg(format!("--bounding-set={set}"))
@@ -76,6 +80,8 @@ fn what_the_table_says_is_enough() -> Result<()> {
             format!("CapEff:\t{mask:016x}\n"),
             format!("CapBnd:\t{mask:016x}\n"),
             "NoNewPrivs:\t1\n".to_owned(),
+            // A filter.
+            "Seccomp:\t2\n".to_owned(),
         ] {
             ensure!(status.contains(&line), "{line:?} is not in {status}");
         }

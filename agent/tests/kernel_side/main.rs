@@ -11,6 +11,7 @@ mod map_drift;
 mod maps;
 mod order;
 mod pins;
+mod privileges;
 mod tables;
 mod watch;
 
