@@ -54,7 +54,7 @@ pub enum Place {
 #[derive(Debug)]
 pub struct Foreign {
     counter: OwnedFd,
-    _program: OwnedFd,
+    program: OwnedFd,
     _link: OwnedFd,
 }
 
@@ -129,6 +129,14 @@ impl Foreign {
             word(0x63, 0x16, USER_PORT, 0),
         ];
         Self::connect4(cgroup, place, &rewrite)
+    }
+
+    /// What the kernel knows the program by.
+    pub fn id(&self) -> Result<u32> {
+        let path = format!("/proc/self/fdinfo/{}", self.program.as_raw_fd());
+        let text = std::fs::read_to_string(path)?;
+        let id = text.lines().find_map(|line| line.strip_prefix("prog_id:"));
+        Ok(id.context("a program's id")?.trim().parse()?)
     }
 
     /// Calls so far.
@@ -217,7 +225,7 @@ impl Foreign {
         let link = unsafe { request.open(LINK_CREATE) }.context("a foreign program's link")?;
         Ok(Self {
             counter,
-            _program: program,
+            program,
             _link: link,
         })
     }

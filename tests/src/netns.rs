@@ -67,6 +67,20 @@ impl NetNs {
         })
     }
 
+    /// Puts an empty namespace in the place of this one, under the same name and path, as when a
+    /// pod's sandbox is made anew. The former one lives as long as what is returned.
+    pub fn remake(&mut self) -> Result<Former> {
+        remove(&self.path())?;
+        let mut new = Self::create(&self.name)?;
+        std::mem::swap(&mut self.file, &mut new.file);
+        let former = Former {
+            file: Arc::clone(&new.file),
+        };
+        // The name is ours, and stays.
+        std::mem::forget(new);
+        Ok(former)
+    }
+
     /// The full name, as in `ip netns exec NAME`.
     pub fn name(&self) -> &str {
         &self.name
@@ -103,12 +117,7 @@ impl NetNs {
     /// A command that will run inside. Mounts stay as they are, so that it sees `/sys/fs/bpf`,
     /// which `ip netns exec` would hide.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        let file = Arc::clone(&self.file);
-        // SAFETY: between fork and exec the closure only calls setns(2) on an open descriptor,
-        // which is async-signal-safe and allocates nothing.
-        unsafe { command.pre_exec(move || enter::enter(file.as_fd())) };
-        command
+        command_in(&self.file, program)
     }
 
     /// What the kernel programs know the namespace by (`bpf_get_netns_cookie`).
@@ -136,6 +145,36 @@ impl NetNs {
             .with_context(|| format!("sysctl {name} in netns {}", self.name))?;
         Ok(value.trim().to_owned())
     }
+}
+
+/// A namespace that has lost its name.
+#[derive(Debug)]
+pub struct Former {
+    file: Arc<File>,
+}
+
+impl Former {
+    /// Runs a closure inside, as [`NetNs::run`].
+    pub fn run<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
+        on_own_thread(|| {
+            enter::enter(self.file.as_fd()).expect("our own namespace can be entered");
+            inside()
+        })
+    }
+
+    /// A command that will run inside.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        command_in(&self.file, program)
+    }
+}
+
+fn command_in(file: &Arc<File>, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let file = Arc::clone(file);
+    // SAFETY: between fork and exec the closure only calls setns(2) on an open descriptor, which is
+    // async-signal-safe and allocates nothing.
+    unsafe { command.pre_exec(move || enter::enter(file.as_fd())) };
+    command
 }
 
 impl Drop for NetNs {

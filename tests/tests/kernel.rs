@@ -2,6 +2,7 @@
 
 mod adoption;
 mod closed;
+mod drift;
 mod envoy;
 mod lifecycle;
 mod privileges;
@@ -9,6 +10,7 @@ mod prog_run;
 mod redirect;
 mod reuse;
 mod senders;
+mod sharing;
 mod streams;
 mod testbed;
 mod zds;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Addresses, addresses};
 use crate::ip::Batch;
-use crate::netns::NetNs;
+use crate::netns::{Former, NetNs};
 
 /// Every pod's default router: link-local addresses that the node has on every veth.
 const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -145,6 +145,28 @@ impl Node {
         self.next = next;
         self.pods.push(pod);
         self.pods.last().context("a pod was just added")
+    }
+
+    /// Gives a pod another `eth0`, with the same addresses; the one before goes away. Its link takes
+    /// the place of the next pod's.
+    pub fn replug(&self, name: &str) -> Result<()> {
+        let pod = self.pods.iter().find(|pod| pod.name == name);
+        let pod = pod.context("a pod of the node")?;
+        let mut unplug = Batch::default();
+        unplug.add(format_args!("link del {}", pod.veth));
+        unplug.run(&self.netns)?;
+        self.attach(pod)
+    }
+
+    /// Puts an empty namespace in the place of a pod's, as when its sandbox is made anew, and gives
+    /// it a new `eth0` with the same addresses.
+    pub fn reboot(&mut self, name: &str) -> Result<Former> {
+        let pod = self.pods.iter_mut().find(|pod| pod.name == name);
+        let pod = pod.context("a pod of the node")?;
+        let former = pod.netns.remake()?;
+        prepare(&pod.netns)?;
+        self.replug(name)?;
+        Ok(former)
     }
 
     /// Takes a pod away, with its namespace.
