@@ -20,6 +20,7 @@ pub(super) enum Command {
     ObjectPin = 6,
     ObjectGet = 7,
     ProgramById = 13,
+    MapById = 14,
     InfoByFd = 15,
     ProgramQuery = 16,
     MapLookupBatch = 24,
@@ -63,7 +64,7 @@ pub(super) struct ObjectAttr {
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub(super) struct ProgramIdAttr {
+pub(super) struct IdAttr {
     pub(super) id: u32,
     pub(super) next_id: u32,
     pub(super) flags: u32,

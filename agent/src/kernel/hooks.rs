@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::libc::ENOSPC;
 use serde::Serialize;
 
-use super::bpf::{self, Command, InfoAttr, ProgramIdAttr, QueryAttr};
+use super::bpf::{self, Command, IdAttr, InfoAttr, QueryAttr};
 use super::link::Hook;
 
 const BPF_F_QUERY_EFFECTIVE: u32 = 1;
@@ -26,9 +26,12 @@ const MOST_ROOM: usize = 4096;
 const MOST_CGROUPS: usize = 50_000;
 
 /// The start of `struct bpf_prog_info`, in words of 64 bits: type and id; the tag; lengths and
-/// addresses of the code, load time, creator, map ids; the name.
+/// addresses of the code, load time; creator and number of maps; their ids' address; the name.
 const INFO_WORDS: usize = 10;
-const NAME: usize = 8;
+const MOST_MAPS: usize = 64;
+
+/// By one of these each of the programs that share a hook with strangers is known.
+const OUR_MAPS: [&str; 2] = ["MESH_CIDRS", "LOCAL_FLOWS"];
 
 /// Somebody's program at one of our hooks, before ours.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -75,7 +78,7 @@ pub fn run_by(cgroup: BorrowedFd<'_>, hook: Hook) -> io::Result<Vec<u32>> {
 
 /// Names a program.
 pub fn name(id: u32) -> Foreign {
-    let name = read_info(id).map(|info| name_in(&info)).unwrap_or_default();
+    let name = program_name(id).unwrap_or_default();
     Foreign { id, name }
 }
 
@@ -145,18 +148,17 @@ fn look_at(
     Ok(())
 }
 
-/// Those that are not the same program as ours: a second agent's does nothing outside of its own
-/// pods.
+/// Those that are not the same program as ours, of whichever build: a second agent's does nothing
+/// outside of its own pods.
 pub fn strangers<'a>(programs: impl Iterator<Item = &'a u32>, ours: u32) -> Vec<Foreign> {
     let mut programs = programs.peekable();
     if programs.peek().is_none() {
         return Vec::new();
     }
-    let our_tag = tag(ours);
-    programs
-        .filter(|id| our_tag.is_none() || tag(**id) != our_tag)
-        .map(|id| name(*id))
-        .collect()
+    let our_name = name(ours).name;
+    let named = programs.map(|id| name(*id));
+    let is_sibling = |foreign: &Foreign| foreign.name == our_name && has_our_maps(foreign.id);
+    named.filter(|foreign| !is_sibling(foreign)).collect()
 }
 
 /// None where it cannot be read any more.
@@ -192,33 +194,89 @@ fn query(target: u32, hook: Hook, flags: u32) -> io::Result<Vec<u32>> {
     }
 }
 
-fn read_info(id: u32) -> io::Result<[u64; INFO_WORDS]> {
-    let mut attr = ProgramIdAttr {
+fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = IdAttr {
         id,
-        ..ProgramIdAttr::default()
+        ..IdAttr::default()
     };
     // SAFETY: the attributes hold no address.
-    let program: OwnedFd = unsafe { bpf::open(Command::ProgramById, &mut attr) }?;
-    let mut info = [0_u64; INFO_WORDS];
+    unsafe { bpf::open(Command::ProgramById, &mut attr) }
+}
+
+/// Addresses in `info` are of what the kernel is to fill, as long as it says.
+fn read_info(object: BorrowedFd<'_>, info: &mut [u64]) -> io::Result<()> {
     let mut attr = InfoAttr {
-        fd: bpf::raw(program.as_fd())?,
-        length: size_of_val(&info) as u32,
+        fd: bpf::raw(object)?,
+        length: size_of_val(info) as u32,
         info: info.as_mut_ptr() as u64,
     };
-    // SAFETY: `info` has the length that the attributes say, and lives until after the call.
-    unsafe { bpf::call(Command::InfoByFd, &mut attr) }?;
-    Ok(info)
+    // SAFETY: `info` has the length that the attributes say, and lives until after the call, as do
+    // what its callers point to in it.
+    unsafe { bpf::call(Command::InfoByFd, &mut attr) }.map(drop)
 }
 
-fn name_in(info: &[u64; INFO_WORDS]) -> String {
-    let words = info.iter().skip(NAME);
-    let bytes: Vec<u8> = words.flat_map(|word| word.to_ne_bytes()).collect();
-    let name = CStr::from_bytes_until_nul(&bytes).unwrap_or_default();
-    name.to_string_lossy().into_owned()
+fn program_name(id: u32) -> io::Result<String> {
+    let mut info = [0_u64; INFO_WORDS];
+    read_info(program_by_id(id)?.as_fd(), &mut info)?;
+    let [.., first, second] = info;
+    Ok(text(&[first, second]))
 }
 
-/// What a program's instructions make: the same for the same program of two agents.
-fn tag(id: u32) -> Option<u64> {
-    let [_, tag, ..] = read_info(id).ok()?;
-    Some(tag)
+/// Whether a program looks into maps that have the names of ours.
+fn has_our_maps(program: u32) -> bool {
+    let maps = map_ids(program).unwrap_or_default();
+    let mut names = maps.into_iter().filter_map(|id| map_name(id).ok());
+    names.any(|name| OUR_MAPS.contains(&name.as_str()))
+}
+
+fn map_ids(program: u32) -> io::Result<Vec<u32>> {
+    let program = program_by_id(program)?;
+    let mut ids = vec![0_u32; MOST_MAPS];
+    let mut info = [0_u64; INFO_WORDS];
+    let [.., count, address, _, _] = &mut info;
+    // The second half of its word; the first is the creator.
+    *count = u64::from_ne_bytes(halves(0, MOST_MAPS as u32));
+    *address = ids.as_mut_ptr() as u64;
+    read_info(program.as_fd(), &mut info)?;
+    let [.., count, _, _, _] = info;
+    let (_, count) = of_halves(count);
+    ids.truncate(count as usize);
+    Ok(ids)
+}
+
+fn map_name(id: u32) -> io::Result<String> {
+    let mut attr = IdAttr {
+        id,
+        ..IdAttr::default()
+    };
+    // SAFETY: the attributes hold no address.
+    let map = unsafe { bpf::open(Command::MapById, &mut attr) }?;
+    // Type, id, sizes of key, value and map, flags; then the name.
+    let mut info = [0_u64; 5];
+    read_info(map.as_fd(), &mut info)?;
+    let [_, _, _, name @ ..] = info;
+    Ok(text(&name))
+}
+
+/// Two numbers of 32 bits that follow each other.
+fn halves(first: u32, second: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    let (low, high) = bytes.split_at_mut(4);
+    low.copy_from_slice(&first.to_ne_bytes());
+    high.copy_from_slice(&second.to_ne_bytes());
+    bytes
+}
+
+fn of_halves(word: u64) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    (
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+    )
+}
+
+fn text(words: &[u64]) -> String {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let text = CStr::from_bytes_until_nul(&bytes).unwrap_or_default();
+    text.to_string_lossy().into_owned()
 }

@@ -139,6 +139,8 @@ impl Work {
             .filter_map(|uid| self.enrolled.remove(uid))
             .collect();
         for enrolment in &removed {
+            let state = PodState::Failed("it is being enrolled anew".to_owned());
+            self.with.state.set_pod_state(&enrolment.spec().uid, state);
             self.compiler.remove_pod(enrolment.netns());
             self.write();
         }
@@ -147,7 +149,10 @@ impl Work {
             self.served.remove(&spec.uid);
             self.with.enroller.withdraw(enrolment).await;
             self.verifier.unwatch(&spec.uid);
-            self.with.state.remove_pod(&spec.uid);
+            // One that is wanted is shown, and keeps the agent from being ready.
+            if !self.wanted.contains_key(&spec.uid) {
+                self.with.state.remove_pod(&spec.uid);
+            }
             tracing::info!(
                 pod = %format_args!("{}/{}", spec.namespace, spec.name),
                 uid = spec.uid,

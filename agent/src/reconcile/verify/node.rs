@@ -10,7 +10,7 @@ use crate::kernel::hooks::{self, Shadow, Survey};
 use crate::kernel::maps::{Differences, MapsError, Round};
 use crate::reconcile::{Work, chain};
 use crate::state::{NodeVerification, Verification};
-use crate::verify::{Book, Drift, DriftKind};
+use crate::verify::{Book, Drift, DriftKind, News};
 
 /// What is known of the node.
 #[derive(Debug)]
@@ -61,6 +61,10 @@ impl Work {
         } else {
             return;
         }
+        self.show_node();
+    }
+
+    fn show_node(&self) {
         let node = &self.verifier.node;
         let mut verification = Verification::of(&node.book);
         verification.repaired += node.maps_repaired;
@@ -157,7 +161,6 @@ impl Work {
             tracing::warn!(cgroups = survey.cgroups, "not all cgroups were looked at");
         }
         let drifts: Vec<Drift> = survey.shadows.iter().map(drift_of).collect();
-        let root = &self.with.cgroup;
         let absent = survey.shadows.iter().any(|shadow| shadow.absent);
         let first: Vec<&'static str> = survey
             .shadows
@@ -168,6 +171,11 @@ impl Work {
         let node = &mut self.verifier.node;
         let news = node.book.enter(Clock::now(), &drifts);
         node.shadows = survey.shadows;
+        // Who counts finds it shown.
+        self.show_node();
+        self.tell_of_node(&news);
+        let node = &mut self.verifier.node;
+        let root = &self.with.cgroup;
         let due = node.book.due(Clock::now());
         if !due.is_empty() {
             let programs = &mut self.with.enroller.programs;
@@ -185,6 +193,9 @@ impl Work {
             // What came of it.
             node.hooks_due = Instant::now();
         }
+    }
+
+    fn tell_of_node(&self, news: &News) {
         for drift in &news.appeared {
             self.with.state.count_drift(drift.kind, 1, 0);
             tracing::warn!(kind = drift.kind.label(), what = drift.what, "drift");

@@ -79,6 +79,8 @@ impl Work {
             // Our own repairs are heard of too.
             watched.due = watched.due.min(Instant::max(due, now + SPACING).into());
         }
+        // Who counts finds it shown.
+        self.show_pod(uid);
         self.tell(uid, &news);
         Some((look, drifts))
     }
@@ -148,10 +150,15 @@ impl Work {
         if let Some(watched) = self.verifier.pods.get_mut(uid) {
             let news = watched.book.enter(now, std::slice::from_ref(&drift));
             watched.book.tried(now, std::slice::from_ref(&drift), None);
+            let state = &self.with.state;
+            state.set_verification(uid, Verification::of(&watched.book));
+            state.set_pod_state(uid, PodState::Failed(drift.what.clone()));
             self.tell(uid, &news);
         }
         self.remove(&[uid.to_owned()]).await;
         self.enrol_wanted().await;
+        self.take_over();
+        self.publish();
     }
 
     /// Counts what has changed, and logs it once.
