@@ -130,9 +130,13 @@ impl State {
         (before != pod.state).then_some(before)
     }
 
-    pub fn set_verification(&self, uid: &str, verification: Verification) {
+    /// With the addresses that the pod is known by now.
+    pub fn set_verification(&self, uid: &str, verification: Verification, addresses: &[IpAddr]) {
         if let Some(pod) = self.lock().pods.get_mut(uid) {
             pod.verification = verification;
+            if pod.addresses != addresses {
+                pod.addresses = addresses.to_vec();
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 
 mod devices;
 mod links;
+mod listeners;
 mod maps;
 mod netns;
 mod rules;
 pub(crate) mod scene;
+mod under_load;

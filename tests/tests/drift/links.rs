@@ -13,7 +13,7 @@ use super::scene::{Scene, bpftool};
 const TIMER: Duration = Duration::from_secs(10);
 
 /// The pins of the client's links.
-fn links(bed: &Bed) -> Result<Vec<PathBuf>> {
+pub(super) fn links(bed: &Bed) -> Result<Vec<PathBuf>> {
     let cookie = bed.pod("client").netns.cookie()?.to_string();
     let all = bed.pins.list()?;
     let of_client = all.iter().filter(|path| {

@@ -27,7 +27,7 @@ fn command(bed: &Bed, map: &str, verb: &str, words: &[String]) -> Result<()> {
     bpftool(&format!("map {verb} pinned"), &pin, &words).map(drop)
 }
 
-fn delete(bed: &Bed, map: &str) -> Result<()> {
+pub(super) fn delete(bed: &Bed, map: &str) -> Result<()> {
     let (key, _) = first(bed, map)?;
     let words = [vec!["key".to_owned()], key].concat();
     command(bed, map, "delete", &words)

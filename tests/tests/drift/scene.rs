@@ -38,6 +38,13 @@ impl Scene {
         Self::on(bed)
     }
 
+    /// For traffic of the test's own.
+    pub(crate) fn without_servers(verify_interval: u32) -> Result<Self> {
+        let mut scene = Self::new(verify_interval)?;
+        scene.servers.clear();
+        Ok(scene)
+    }
+
     pub(crate) fn on(bed: Bed) -> Result<Self> {
         let capture = Capture::start(&bed.topology.node.netns, &[Node::UPLINK])?;
         let mut scene = Self {
@@ -119,9 +126,25 @@ impl Scene {
             return Ok(format!("{standing} stand: {status}"));
         }
         match admin::get(&self.bed.socket(), "/readyz")? {
-            (200, _) => Ok(String::new()),
-            (_, problem) => Ok(problem),
+            (200, _) => {}
+            (_, problem) => return Ok(problem),
         }
+        let known = self.addresses()?;
+        let all = [false, true].map(|v6| self.bed.address("client", v6).to_string());
+        let unknown = all.iter().find(|address| !known.contains(address));
+        Ok(unknown.map_or(String::new(), |address| format!("{address} is not known")))
+    }
+
+    /// Of the client, as the agent knows them.
+    fn addresses(&self) -> Result<Vec<String>> {
+        let (_, status) = admin::get(&self.bed.socket(), "/status")?;
+        let status: serde_json::Value = serde_json::from_str(&status)?;
+        let pods = status["pods"].as_array().context("a list of pods")?;
+        let client = pods.iter().find(|pod| pod["uid"] == "client");
+        let addresses = client.and_then(|pod| pod["addresses"].as_array());
+        let addresses = addresses.into_iter().flatten();
+        let text = addresses.filter_map(|address| address.as_str());
+        Ok(text.map(str::to_owned).collect())
     }
 
     pub(crate) fn found(&self, kind: &str) -> Result<u64> {

@@ -151,7 +151,7 @@ impl Work {
             let news = watched.book.enter(now, std::slice::from_ref(&drift));
             watched.book.tried(now, std::slice::from_ref(&drift), None);
             let state = &self.with.state;
-            state.set_verification(uid, Verification::of(&watched.book));
+            state.set_verification(uid, Verification::of(&watched.book), &[]);
             state.set_pod_state(uid, PodState::Failed(drift.what.clone()));
             self.tell(uid, &news);
         }
@@ -203,7 +203,8 @@ impl Work {
             return false;
         };
         let state = &self.with.state;
-        state.set_verification(uid, Verification::of(&watched.book));
+        let verification = Verification::of(&watched.book);
+        state.set_verification(uid, verification, enrolment.addresses());
         let readiness = self.with.enroller.readiness(enrolment);
         let Some(before) = state.set_pod_state(uid, watched.state(readiness)) else {
             return false;

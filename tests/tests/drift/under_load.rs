@@ -1,0 +1,97 @@
+//! Things broken while every kind of traffic goes on: nothing that needs encryption is on a wire as
+//! it is, before the repair either.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use waysteer_tests::bed::Bed;
+use waysteer_tests::load::{Load, Wire};
+
+use super::links::links;
+use super::scene::{Scene, bpftool};
+
+const TIMER: Duration = Duration::from_secs(15);
+/// A SYN that was dropped comes again after 1, 3 and 7 seconds.
+const FLOWS: Duration = Duration::from_secs(20);
+/// New connections a second.
+const RATE: u32 = 40;
+
+type Break = fn(&mut Bed) -> Result<()>;
+
+fn rules(bed: &mut Bed) -> Result<()> {
+    for family in ["-4", "-6"] {
+        Scene::client(bed, &format!("ip {family} rule flush"))?;
+        Scene::client(bed, &format!("ip {family} rule add lookup main pref 32766"))?;
+    }
+    Ok(())
+}
+
+fn table(bed: &mut Bed) -> Result<()> {
+    Scene::client(bed, "ip -4 route flush table 100")?;
+    Scene::client(bed, "ip -6 route flush table 100").map(drop)
+}
+
+fn parameters(bed: &mut Bed) -> Result<()> {
+    let netns = &bed.pod("client").netns;
+    netns.set_sysctl("net/ipv4/tcp_fwmark_accept", "0")?;
+    netns.set_sysctl("net/ipv4/conf/lo/accept_local", "0")?;
+    netns.set_sysctl("net/ipv4/conf/lo/src_valid_mark", "0")
+}
+
+fn loopback(bed: &mut Bed) -> Result<()> {
+    Scene::client(bed, "ip link set lo down").map(drop)
+}
+
+fn connect(bed: &mut Bed) -> Result<()> {
+    for name in ["connect4", "connect6"] {
+        let pin = Scene::pin(bed, &format!("links/cgroup/{name}"))?;
+        bpftool("link detach pinned", &pin, &[])?;
+    }
+    Ok(())
+}
+
+fn one_link(bed: &Bed, name: &str) -> Result<()> {
+    let all = links(bed)?;
+    let pin = all.iter().find(|pin| pin.to_string_lossy().ends_with(name));
+    bpftool("link detach pinned", pin.context("a pin")?, &[]).map(drop)
+}
+
+fn guard(bed: &mut Bed) -> Result<()> {
+    one_link(bed, "pod_egress")
+}
+
+fn entry(bed: &mut Bed) -> Result<()> {
+    super::maps::delete(bed, "maps/PODS")?;
+    super::maps::delete(bed, "maps/WORKLOADS")
+}
+
+/// What is broken, and which kinds are found.
+const BREAKS: [(&str, Break, &[(&str, u64)]); 7] = [
+    ("rules", rules, &[("rule", 4)]),
+    ("table 100", table, &[("route", 2)]),
+    ("parameters", parameters, &[("sysctl", 3)]),
+    ("lo down", loopback, &[("loopback", 1)]),
+    ("connect programs", connect, &[("program", 2)]),
+    ("the guard", guard, &[("program", 1)]),
+    ("map entries", entry, &[("map", 2)]),
+];
+
+#[test]
+fn nothing_is_plaintext_while_things_are_broken() -> Result<()> {
+    let mut scene = Scene::without_servers(1)?;
+    let wire = Wire::watch(&scene.bed)?;
+    let load = Load::start(&scene.bed, RATE)?;
+    for (what, breaking, expected) in BREAKS {
+        let before = load.report();
+        scene.repaired(what, expected, &["route"], TIMER, breaking)?;
+        load.wait_for_more(2, FLOWS)
+            .with_context(|| what.to_owned())?;
+        wire.ensure_clean().with_context(|| what.to_owned())?;
+        let after = load.report();
+        let failed = after.failed() - before.failed();
+        eprintln!("{what}: {failed} failed, {} cut", after.cut());
+    }
+    let report = load.finish()?;
+    wire.ensure_clean()?;
+    report.ensure_whole()
+}
