@@ -83,8 +83,7 @@ impl Enrolment {
             };
             let before = hooks::strangers(running.iter().take(position), ours);
             if !before.is_empty() {
-                let names: Vec<String> = before.into_iter().map(|foreign| foreign.name).collect();
-                let what = format!("{} before {program} on {device}", names.join(", "));
+                let what = format!("{} before {program} on {device}", hooks::names(&before));
                 look.drifts.push(Drift::new(DriftKind::Order, what));
                 look.hindmost.push((*index, program));
             }

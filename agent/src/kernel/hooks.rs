@@ -148,6 +148,17 @@ fn look_at(
     Ok(())
 }
 
+/// What they are called, each name once: whoever comes again is told in the same words.
+pub fn names(programs: &[Foreign]) -> String {
+    let mut names: Vec<&str> = programs
+        .iter()
+        .map(|program| program.name.as_str())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}
+
 /// Those that are not the same program as ours, of whichever build: a second agent's does nothing
 /// outside of its own pods.
 pub fn strangers<'a>(programs: impl Iterator<Item = &'a u32>, ours: u32) -> Vec<Foreign> {

@@ -139,8 +139,11 @@ impl Work {
             .filter_map(|uid| self.enrolled.remove(uid))
             .collect();
         for enrolment in &removed {
-            let state = PodState::Failed("it is being enrolled anew".to_owned());
-            self.with.state.set_pod_state(&enrolment.spec().uid, state);
+            let uid = &enrolment.spec().uid;
+            if self.wanted.contains_key(uid) {
+                let state = PodState::Failed("it is being enrolled anew".to_owned());
+                self.with.state.set_pod_state(uid, state);
+            }
             self.compiler.remove_pod(enrolment.netns());
             self.write();
         }

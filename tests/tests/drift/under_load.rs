@@ -8,7 +8,7 @@ use waysteer_tests::bed::Bed;
 use waysteer_tests::load::{Load, Wire};
 
 use super::links::links;
-use super::scene::{Scene, bpftool};
+use super::scene::{Kinds, Scene, bpftool};
 
 const TIMER: Duration = Duration::from_secs(15);
 /// A SYN that was dropped comes again after 1, 3 and 7 seconds.
@@ -66,7 +66,7 @@ fn entry(bed: &mut Bed) -> Result<()> {
 }
 
 /// What is broken, and which kinds are found.
-const BREAKS: [(&str, Break, &[(&str, u64)]); 7] = [
+const BREAKS: [(&str, Break, Kinds<'_>); 7] = [
     ("rules", rules, &[("rule", 4)]),
     ("table 100", table, &[("route", 2)]),
     ("parameters", parameters, &[("sysctl", 3)]),

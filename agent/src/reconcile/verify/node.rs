@@ -221,8 +221,7 @@ fn drift_of(shadow: &Shadow) -> Drift {
             format_args!("{hook} is not attached to cgroup {cgroup}"),
         );
     }
-    let names: Vec<&str> = before.iter().map(|foreign| foreign.name.as_str()).collect();
-    let names = names.join(", ");
+    let names = hooks::names(before);
     Drift::new(
         DriftKind::Order,
         format_args!("{names} before {hook} in cgroup {cgroup}"),
