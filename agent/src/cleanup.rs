@@ -43,6 +43,7 @@ struct Outcome {
 pub async fn run(args: &CleanupArgs) -> anyhow::Result<()> {
     let CleanupArgs {
         pin_root,
+        tunnel_socket,
         dry_run,
         json,
         client,
@@ -53,7 +54,7 @@ pub async fn run(args: &CleanupArgs) -> anyhow::Result<()> {
         (None, Some(of_agent)) => of_agent.clone(),
         (None, None) => PathBuf::from(PIN_ROOT),
     };
-    let sockets = std::slice::from_ref(&client.socket);
+    let sockets = &[client.socket.clone(), tunnel_socket.clone()];
     let before = block_in_place(|| inventory::take(&root, sockets));
     let outcome = if *dry_run {
         Outcome {

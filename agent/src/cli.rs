@@ -59,6 +59,13 @@ pub struct CleanupArgs {
     /// /sys/fs/bpf/waysteer]
     #[arg(long, env = "WAYSTEER_PIN_ROOT")]
     pub pin_root: Option<PathBuf>,
+    /// Where ztunnel connected, if it was the tunnel
+    #[arg(
+        long,
+        env = "WAYSTEER_TUNNEL_SOCKET",
+        default_value = "/var/run/ztunnel/ztunnel.sock"
+    )]
+    pub tunnel_socket: PathBuf,
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,

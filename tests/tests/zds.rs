@@ -1,6 +1,7 @@
 //! The agent as the server of ZDS, against a peer that was written from the protocol's text.
 
 mod answers;
+mod cleanup;
 mod ends;
 mod keeps;
 mod snapshot;

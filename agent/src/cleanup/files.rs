@@ -1,7 +1,8 @@
 //! Sockets, and the local authority that the agent has made.
 
 use std::fs;
-use std::os::unix::fs::FileTypeExt;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -54,10 +55,15 @@ fn authority() -> Vec<PathBuf> {
     files.filter(|path| path.exists()).collect()
 }
 
-/// Nobody answers there any more.
+/// One as we make them, where nobody answers any more. Another agent for ztunnel makes its socket at
+/// the same place, but not for root alone.
 fn is_dead_socket(path: &Path) -> bool {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    is_socket && UnixStream::connect(path).is_err()
+    let is_ours = fs::symlink_metadata(path).is_ok_and(|file| {
+        file.file_type().is_socket() && file.permissions().mode() & 0o777 == 0o600
+    });
+    // Where somebody listens for packets the refusal is another one.
+    let is_refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    is_ours && UnixStream::connect(path).is_err_and(is_refused)
 }
 
 /// Whether nothing would be in it when all of ours is gone.
@@ -81,4 +87,46 @@ fn only_the_authority() -> bool {
         && entries
             .map(|entry| entry.path())
             .all(|path| files.contains(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::net::UnixListener;
+
+    use socket2::{Domain, SockAddr, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn only_our_own_dead_sockets_are_removed() {
+        let name = format!("waysteer-dead-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        let set_mode = |path: &Path, mode| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        let stream = directory.join("stream");
+        let listener = UnixListener::bind(&stream).unwrap();
+        set_mode(&stream, 0o600);
+        let packets = directory.join("packets");
+        let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        socket.bind(&SockAddr::unix(&packets).unwrap()).unwrap();
+        socket.listen(1).unwrap();
+        set_mode(&packets, 0o600);
+        for path in [&stream, &packets] {
+            assert!(!is_dead_socket(path), "{}", path.display());
+        }
+        drop((listener, socket));
+        for path in [&stream, &packets] {
+            assert!(is_dead_socket(path), "{}", path.display());
+            set_mode(path, 0o755);
+            assert!(!is_dead_socket(path), "{}", path.display());
+        }
+        let file = directory.join("file");
+        fs::write(&file, "").unwrap();
+        set_mode(&file, 0o600);
+        assert!(!is_dead_socket(&file));
+        fs::remove_dir_all(&directory).unwrap();
+    }
 }
