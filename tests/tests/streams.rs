@@ -7,6 +7,7 @@ mod crowd;
 mod ends;
 mod local;
 mod untouched;
+mod vanished;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;

@@ -29,11 +29,14 @@ pub const ROUTE_PROTOCOL: u8 = 87;
 /// The first device of every netns.
 const LOOPBACK_INDEX: u32 = 1;
 
-/// What must be `1`: the application's socket answers with the mark of the tunnel's packets,
-/// packets from the pod's own address are taken from `lo`, and whether an address is reached
-/// through `lo` is asked with the packet's mark.
-const SYSCTLS: [Sysctl; 3] = [
+/// What must be `1`: the application's socket answers with the mark of the tunnel's packets, and so
+/// does the kernel where that socket has gone (else its reset would leave through `eth0`); packets
+/// from the pod's own address are taken from `lo`, and whether an address is reached through `lo` is
+/// asked with the packet's mark.
+const SYSCTLS: [Sysctl; 5] = [
     Sysctl("net/ipv4/tcp_fwmark_accept"),
+    Sysctl("net/ipv4/fwmark_reflect"),
+    Sysctl("net/ipv6/fwmark_reflect"),
     Sysctl("net/ipv4/conf/lo/accept_local"),
     Sysctl("net/ipv4/conf/lo/src_valid_mark"),
 ];
@@ -41,6 +44,11 @@ const ON: &str = "1";
 /// What the kernel gives them.
 const OFF: &str = "0";
 const DISABLE_V6: Sysctl = Sysctl("net/ipv6/conf/lo/disable_ipv6");
+
+/// Those that this kernel has: one without IPv6 has nothing to reflect there.
+fn sysctls() -> impl Iterator<Item = Sysctl> {
+    SYSCTLS.into_iter().filter(|sysctl| sysctl.is_there())
+}
 
 /// The redirection of one netns, and how it was there before.
 #[derive(Debug)]
@@ -184,7 +192,7 @@ impl Redirect {
 
     /// In the netns of the calling thread.
     fn set_up(&self, wanted: Wanted) -> Result<(), RedirectError> {
-        for sysctl in SYSCTLS {
+        for sysctl in sysctls() {
             if sysctl.read()? != ON {
                 sysctl.write(ON)?;
             }

@@ -41,11 +41,15 @@ impl Sysctl {
 
     /// `None` where the kernel does not have the parameter.
     pub(super) fn read_if_there(self) -> Result<Option<String>, SysctlError> {
-        if self.path().exists() {
+        if self.is_there() {
             self.read().map(Some)
         } else {
             Ok(None)
         }
+    }
+
+    pub(super) fn is_there(self) -> bool {
+        self.path().exists()
     }
 
     fn path(self) -> PathBuf {

@@ -8,6 +8,8 @@ use crate::bed::{Bed, Namespace, POD_V4, POD_V6, address};
 use crate::needs_root;
 
 const FWMARK_ACCEPT: &str = "net/ipv4/tcp_fwmark_accept";
+const FWMARK_REFLECT: &str = "net/ipv4/fwmark_reflect";
+const FWMARK_REFLECT_V6: &str = "net/ipv6/fwmark_reflect";
 const ACCEPT_LOCAL: &str = "net/ipv4/conf/lo/accept_local";
 const SRC_VALID_MARK: &str = "net/ipv4/conf/lo/src_valid_mark";
 
@@ -23,7 +25,13 @@ fn snapshot(namespace: &Namespace) -> Vec<String> {
     .iter()
     .map(|arguments| namespace.ip(arguments))
     .collect();
-    let sysctls = [FWMARK_ACCEPT, ACCEPT_LOCAL, SRC_VALID_MARK];
+    let sysctls = [
+        FWMARK_ACCEPT,
+        FWMARK_REFLECT,
+        FWMARK_REFLECT_V6,
+        ACCEPT_LOCAL,
+        SRC_VALID_MARK,
+    ];
     all.extend(sysctls.map(|path| format!("{path} {}", namespace.read_sysctl(path))));
     all
 }

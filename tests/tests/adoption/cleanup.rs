@@ -91,7 +91,7 @@ fn check_lines(text: &str, verb: &str) -> Result<()> {
         (&[verb, "map ", "maps/PODS"], 1),
         (&[verb, "rule", "of pod default/client"], 4),
         (&[verb, "route", "of pod default/client"], 2),
-        (&[verb, "sysctl", "of pod default/server"], 3),
+        (&[verb, "sysctl", "of pod default/server"], 5),
         (&[verb, "records"], 1),
     ] {
         ensure!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rtnetlink::Handle;
 use serde::{Deserialize, Serialize};
 
-use super::{OFF, ON, RedirectError, SYSCTLS, loopback_is_up, rules};
+use super::{OFF, ON, RedirectError, SYSCTLS, loopback_is_up, rules, sysctls};
 
 /// What a redirection changes and has to put back. It is looked for before anything is changed, so
 /// that it can be written down first.
@@ -30,7 +30,7 @@ impl Before {
                 loopback_was_down: !loopback_is_up(handle).await?,
             },
         };
-        for sysctl in SYSCTLS {
+        for sysctl in sysctls() {
             let found = sysctl.read()?;
             if found != ON {
                 let known = before.sysctls.entry(sysctl.0.to_owned());
@@ -57,7 +57,7 @@ impl Before {
     /// What [`Self::restore_sysctls`] would put back, in words.
     pub(super) fn changed(&self) -> Result<Vec<String>, RedirectError> {
         let mut changed = Vec::new();
-        for sysctl in SYSCTLS {
+        for sysctl in sysctls() {
             if let Some(previous) = self.sysctls.get(sysctl.0)
                 && sysctl.read()? == ON
             {
@@ -70,7 +70,7 @@ impl Before {
     /// Each parameter that still has our value gets its own back.
     pub(super) fn restore_sysctls(&self) -> Result<(), RedirectError> {
         let mut result = Ok(());
-        for sysctl in SYSCTLS {
+        for sysctl in sysctls() {
             let Some(previous) = self.sysctls.get(sysctl.0) else {
                 continue;
             };

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use rtnetlink::Handle;
 
-use super::{ON, RedirectError, SYSCTLS, Wanted, loopback_is_up, routes, rules, with_route_socket};
+use super::{ON, RedirectError, Wanted, loopback_is_up, routes, rules, sysctls, with_route_socket};
 
 /// An IP version, with what is particular to a pod in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) fn of_this_thread(wanted: Wanted) -> Result<Vec<Drift>, RedirectError
 /// In the calling thread's netns, which is the socket's.
 pub(super) async fn read(handle: &Handle, wanted: Wanted) -> Result<Vec<Drift>, RedirectError> {
     let mut drifts = Vec::new();
-    for sysctl in SYSCTLS {
+    for sysctl in sysctls() {
         let found = sysctl.read()?;
         if found != ON {
             drifts.push(Drift::SysctlChanged {
