@@ -48,6 +48,8 @@ pub struct Traffic {
     pub bytes: u64,
     /// Segments with SYN and without ACK.
     pub syns: u64,
+    /// Every flag of TCP's that any packet had.
+    pub flags: u8,
     /// TCP's sequence number of the first packet.
     pub first_sequence: Option<u32>,
     /// The first payload bytes, in the order in which they passed.
@@ -235,6 +237,7 @@ impl State {
         traffic.packets += 1;
         traffic.bytes += segment.payload.len() as u64;
         traffic.syns += u64::from(segment.is_first);
+        traffic.flags |= segment.flags;
         let room = (KEPT_OF_A_FLOW - traffic.payload.len()).min(KEPT - self.kept);
         let kept = segment.payload.get(..room).unwrap_or(segment.payload);
         traffic.payload.extend_from_slice(kept);

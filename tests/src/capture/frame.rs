@@ -22,6 +22,8 @@ pub(super) struct Segment<'a> {
     pub(super) payload: &'a [u8],
     /// SYN without ACK.
     pub(super) is_first: bool,
+    /// TCP's flags.
+    pub(super) flags: u8,
     /// TCP's sequence number.
     pub(super) sequence: Option<u32>,
 }
@@ -72,13 +74,13 @@ fn parse_v6(packet: &[u8]) -> Option<Segment<'_>> {
 }
 
 fn parse_transport(protocol: u8, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Option<Segment<'_>> {
-    let (protocol, header, is_first) = match protocol {
+    let (protocol, header, flags) = match protocol {
         6 => {
             let flags = *bytes.get(13)?;
             let header = usize::from(bytes.get(12)? >> 4) * 4;
-            (Protocol::Tcp, header, flags & (SYN | ACK) == SYN)
+            (Protocol::Tcp, header, flags)
         }
-        17 => (Protocol::Udp, 8, false),
+        17 => (Protocol::Udp, 8, 0),
         _ => return None,
     };
     Some(Segment {
@@ -86,7 +88,8 @@ fn parse_transport(protocol: u8, from: IpAddr, to: IpAddr, bytes: &[u8]) -> Opti
         source: SocketAddr::new(from, u16_at(bytes, 0)?),
         destination: SocketAddr::new(to, u16_at(bytes, 2)?),
         payload: bytes.get(header..)?,
-        is_first,
+        is_first: flags & (SYN | ACK) == SYN,
+        flags,
         sequence: match protocol {
             Protocol::Tcp => array_at(bytes, 4).map(u32::from_be_bytes),
             Protocol::Udp => None,

@@ -1,0 +1,39 @@
+//! How long something took, many times.
+
+use std::fmt;
+use std::time::Duration;
+
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    all: Vec<Duration>,
+}
+
+impl Times {
+    pub(super) fn add(&mut self, time: Duration) {
+        self.all.push(time);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// So many of a hundred took no longer.
+    fn percentile(&self, percent: usize) -> Duration {
+        let mut sorted = self.all.clone();
+        sorted.sort_unstable();
+        let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        sorted.get(index).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} pods, from the file's change to enrolled: p50 {:?}, p99 {:?}",
+            self.len(),
+            self.percentile(50),
+            self.percentile(99)
+        )
+    }
+}
