@@ -3,6 +3,7 @@
 //! tested.
 
 mod bpf;
+mod everywhere;
 
 use std::fs::File;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -14,6 +15,7 @@ use nix::net::if_::if_nametoindex;
 
 use crate::netns::NetNs;
 use bpf::{Request, count_calls, word};
+pub use everywhere::Everywhere;
 
 // Of `linux/bpf.h`.
 const MAP_CREATE: i64 = 0;

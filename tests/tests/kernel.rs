@@ -2,6 +2,7 @@
 
 mod adoption;
 mod churn;
+mod cleanup;
 mod closed;
 mod drift;
 mod envoy;

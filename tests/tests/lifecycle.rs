@@ -4,7 +4,7 @@
 mod agent;
 mod source;
 mod steady;
-mod stop;
+pub(crate) mod stop;
 mod ztunnel;
 
 use std::collections::BTreeMap;

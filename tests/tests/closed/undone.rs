@@ -8,24 +8,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use waysteer_tests::bed::{Bed, Options};
 use waysteer_tests::dial::Dial;
-use waysteer_tests::foreign::{Direction, Foreign};
+use waysteer_tests::foreign::Everywhere;
 use waysteer_tests::http;
-use waysteer_tests::netns::NetNs;
 use waysteer_tests::peers::{Server, Service};
 use waysteer_tests::traces::{difference, output, state_of};
 use waysteer_tests::wait::wait_until;
 
 const PORT: u16 = 8080;
-
-fn cgroup_root() -> Result<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
-    let root = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        let path = fields.next()?;
-        (fields.next()? == "cgroup2").then(|| PathBuf::from(path))
-    });
-    root.context("a cgroup v2 hierarchy")
-}
 
 /// Ids of the links that the agent has pinned.
 fn pinned_links(bed: &Bed) -> Result<Vec<String>> {
@@ -57,50 +46,6 @@ fn ask(bed: &Bed, to: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-struct Foreigners {
-    all: Vec<(&'static str, Foreign)>,
-}
-
-impl Foreigners {
-    fn new(netns: &NetNs) -> Result<Self> {
-        Ok(Self {
-            all: vec![
-                ("connect", Foreign::on_connect(&cgroup_root()?)?),
-                (
-                    "eth0 in",
-                    Foreign::on_device(netns, "eth0", Direction::Ingress)?,
-                ),
-                (
-                    "eth0 out",
-                    Foreign::on_device(netns, "eth0", Direction::Egress)?,
-                ),
-                (
-                    "lo in",
-                    Foreign::on_device(netns, "lo", Direction::Ingress)?,
-                ),
-            ],
-        })
-    }
-
-    /// Each sees what `work` causes.
-    fn see(&self, when: &str, mut work: impl FnMut() -> Result<()>) -> Result<()> {
-        let before: Vec<u64> = self.counts()?;
-        work().with_context(|| when.to_owned())?;
-        let after = self.counts()?;
-        for (((name, _), before), after) in self.all.iter().zip(before).zip(after) {
-            ensure!(after > before, "{when}: the program on {name} saw nothing");
-        }
-        Ok(())
-    }
-
-    fn counts(&self) -> Result<Vec<u64>> {
-        self.all
-            .iter()
-            .map(|(_, program)| program.count())
-            .collect()
-    }
-}
-
 #[test]
 fn nothing_of_ours_stays_and_nothing_of_others_goes() -> Result<()> {
     let mut bed = Bed::new(&Options {
@@ -122,7 +67,7 @@ fn nothing_of_ours_stays_and_nothing_of_others_goes() -> Result<()> {
         command.args(line.split(' ').map(|word| word.replace('_', " ")));
         output(command)?;
     }
-    let foreigners = Foreigners::new(&bed.pod("client").netns)?;
+    let foreigners = Everywhere::new(&bed.pod("client").netns)?;
     let to = |name: &str, v6| SocketAddr::new(bed.address(name, v6), PORT);
     let far: Vec<_> = [false, true].map(|v6| to("far-plain", v6)).into();
     let own: Vec<_> = [false, true].map(|v6| to("client", v6)).into();
@@ -146,7 +91,7 @@ fn nothing_of_ours_stays_and_nothing_of_others_goes() -> Result<()> {
     foreigners.see("captured", || ask_all(&bed))?;
     ensure!(states(&bed)?[0] != before[0], "nothing was done");
     // Whoever comes later is let run too.
-    let later = Foreigners::new(&bed.pod("client").netns)?;
+    let later = Everywhere::new(&bed.pod("client").netns)?;
     later.see("later", || ask_all(&bed))?;
     drop(later);
 
