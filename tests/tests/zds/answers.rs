@@ -48,6 +48,18 @@ fn a_refused_pod_is_pending_and_asked_again() -> Result<()> {
 }
 
 #[test]
+fn a_pod_without_listeners_is_not_enrolled() -> Result<()> {
+    let bed = bed()?;
+    let peer = Peer::with(&bed.zds_socket(), false, Box::new(|_, _| Answer::Ack))?;
+    ensure!(peer.snapshot(PATIENCE)? == PODS);
+    for pod in PODS {
+        wait_for_state(&bed, pod, "does not listen")?;
+    }
+    peer.finish()?;
+    Ok(())
+}
+
+#[test]
 fn slow_answers_are_waited_for() -> Result<()> {
     let bed = bed()?;
     // The peer holds it against the agent if anything comes meanwhile.
