@@ -71,7 +71,9 @@ fn classify_flow(
     verdict: *mut Verdict,
 ) -> u32 {
     // SAFETY: the verifier has proved of every caller that what is not null is of that size.
-    let (pod, destination) = unsafe { (pod.as_ref(), destination.as_ref()) };
+    let pod = unsafe { pod.as_ref() };
+    // SAFETY: as above.
+    let destination = unsafe { destination.as_ref() };
     // SAFETY: as above.
     let verdict = unsafe { verdict.as_mut() };
     if let (Some(pod), Some(&destination), Some(verdict)) = (pod, destination, verdict) {
