@@ -175,6 +175,10 @@ fn a_second_agent_is_refused_and_does_no_harm() -> Result<()> {
     let mut second = stage.bed.agent.take().context("the second")?;
     let expected = format!("in use by another agent (process {})", first.id());
     second.wait_for_log(look::PATIENCE, &expected)?;
+    // Nor does one that would have the same socket take it away.
+    stage.bed.start_agent_with(&flags[..1])?;
+    let mut third = stage.bed.agent.take().context("the third")?;
+    third.wait_for_log(look::PATIENCE, "admin.sock for the admin pages")?;
     stage.bed.agent = Some(first);
     ensure!(look::links(&stage.bed)? == before);
     stage.check_flows("client")
