@@ -63,6 +63,7 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
             .collect(),
         gauges: gauges(sources),
         pods: pods(&sources.state.pods()),
+        enrol_times: sources.state.enrol_times(),
         drift: drift::Collected::of(&sources.state),
         tunnel: sources.tunnel.status(),
     };
@@ -80,6 +81,7 @@ struct Collected {
     traffic: Vec<(Labels, crate::kernel::observe::Traffic)>,
     gauges: Vec<(&'static str, &'static str, u64)>,
     pods: Vec<(Labels, u64)>,
+    enrol_times: crate::state::Times,
     drift: drift::Collected,
     tunnel: crate::tunnel::TunnelStatus,
 }
@@ -182,6 +184,12 @@ impl prometheus_client::collector::Collector for Collected {
             "waysteer_pods",
             "Local pods, by state",
             &self.pods,
+        )?;
+        tunnel::times(
+            &mut encoder,
+            "waysteer_enrol_seconds",
+            "From a pod's first mention to its enrolment",
+            &self.enrol_times,
         )?;
         self.drift.encode(&mut encoder)?;
         tunnel::encode(&self.tunnel, &mut encoder)

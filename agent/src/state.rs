@@ -1,17 +1,20 @@
 //! What the agent's tasks tell about themselves, for the admin pages.
 
+mod enrolment;
 mod verification;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::source::{Diagnostic, Severity};
 use crate::verify::DriftKind;
 
+use enrolment::EnrolTimes;
+pub use enrolment::Times;
 pub use verification::{DriftCounts, NodeVerification, Standing, Verification};
 
 /// Written by single tasks, read by the admin pages.
@@ -33,6 +36,7 @@ struct Inner {
     node: NodeVerification,
     drift: DriftCounts,
     verifications: Verifications,
+    enrol_times: EnrolTimes,
 }
 
 /// What verifying has cost.
@@ -122,9 +126,24 @@ impl State {
         self.lock().pods.insert(status.uid.clone(), status);
     }
 
+    /// The source wants this pod enrolled; said again, it changes nothing.
+    pub fn expect_pod(&self, uid: &str) {
+        let mut inner = self.lock();
+        if !inner.pods.contains_key(uid) {
+            inner.enrol_times.begin(uid, Instant::now());
+        }
+    }
+
+    pub fn enrol_times(&self) -> Times {
+        self.lock().enrol_times.times()
+    }
+
     /// What the pod's state was, if it is another one now.
     pub fn set_pod_state(&self, uid: &str, state: PodState) -> Option<PodState> {
         let mut inner = self.lock();
+        if state == PodState::Enrolled {
+            inner.enrol_times.end(uid, Instant::now());
+        }
         let pod = inner.pods.get_mut(uid)?;
         let before = std::mem::replace(&mut pod.state, state);
         (before != pod.state).then_some(before)
@@ -168,7 +187,9 @@ impl State {
     }
 
     pub fn remove_pod(&self, uid: &str) {
-        self.lock().pods.remove(uid);
+        let mut inner = self.lock();
+        inner.pods.remove(uid);
+        inner.enrol_times.forget(uid);
     }
 
     pub fn pods(&self) -> Vec<PodStatus> {

@@ -74,6 +74,7 @@ fn nothing_is_left_of_five_hundred_pods() -> Result<()> {
     });
     waited.with_context(|| format!("{links} links to pods"))?;
     println!("{}, resident by quarters: {quarters:?} KiB", churn.times);
+    println!("{}", times::in_the_agent(&bed)?);
     let grown = quarters[3].saturating_sub(quarters[0]);
     // Another agent that comes first on the cgroup hooks is not this test's, but is worth a look.
     let stirred = bed.metric("waysteer_drift", &[("kind", "order")])? > 0;

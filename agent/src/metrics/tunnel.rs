@@ -6,6 +6,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::{Field, Labels, encode_gauges, encode_one};
+use crate::state::Times;
 use crate::tunnel::{StatsSnapshot, TunnelStatus, ZtunnelStatus};
 
 pub(super) fn encode(tunnel: &TunnelStatus, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -68,6 +69,16 @@ fn ztunnel(status: &ZtunnelStatus, encoder: &mut DescriptorEncoder<'_>) -> fmt::
         MetricType::Histogram,
     )?;
     histogram.encode_histogram::<NoLabelSet>(latency.sum, latency.count, &latency.buckets, None)
+}
+
+pub(super) fn times(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    times: &Times,
+) -> fmt::Result {
+    let mut histogram = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    histogram.encode_histogram::<NoLabelSet>(times.sum, times.count, &times.buckets, None)
 }
 
 pub(super) fn counters(

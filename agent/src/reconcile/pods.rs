@@ -14,6 +14,9 @@ const RETRY: Duration = Duration::from_secs(1);
 
 impl Work {
     pub(super) async fn apply_pods(&mut self, pods: Vec<PodSpec>) {
+        for pod in &pods {
+            self.with.state.expect_pod(&pod.uid);
+        }
         self.wanted = pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
         let gone: Vec<String> = self
             .enrolled

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, ensure};
+use waysteer_tests::admin;
+use waysteer_tests::bed::Bed;
+
 #[derive(Debug, Default)]
 pub(super) struct Times {
     all: Vec<Duration>,
@@ -24,6 +28,19 @@ impl Times {
         let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
         sorted.get(index).copied().unwrap_or_default()
     }
+}
+
+/// The same as the agent itself counts it: its histogram's buckets.
+pub(super) fn in_the_agent(bed: &Bed) -> Result<String> {
+    let (_, metrics) = admin::get(&bed.socket(), "/metrics")?;
+    let lines = metrics.lines();
+    let lines: Vec<&str> = lines
+        .filter_map(|line| line.strip_prefix("waysteer_enrol_seconds_"))
+        .collect();
+    let count = lines.iter().find_map(|line| line.strip_prefix("count "));
+    let count: usize = count.context("no waysteer_enrol_seconds")?.parse()?;
+    ensure!(count > 0, "no pod was ever enrolled: {lines:?}");
+    Ok(lines.join(", "))
 }
 
 impl fmt::Display for Times {
