@@ -132,8 +132,8 @@ impl PodNetns {
     /// Whether the path names another netns by now, not merely none, or a file on which one will be
     /// mounted.
     pub fn has_successor(&self) -> bool {
-        let is_netns = statfs(&self.path).is_ok_and(|fs| fs.filesystem_type() == NSFS_MAGIC);
-        is_netns && self.is_replaced()
+        let is_netns = || statfs(&self.path).is_ok_and(|fs| fs.filesystem_type() == NSFS_MAGIC);
+        self.is_replaced() && is_netns()
     }
 
     /// Runs `work` in the netns and waits for it; blocks, so not for async code.

@@ -8,6 +8,7 @@ use waysteer_tests::bed::Bed;
 use waysteer_tests::load::{Load, Wire};
 
 use super::links::links;
+use super::rules::reset_parameters;
 use super::scene::{Kinds, Scene, bpftool};
 
 const TIMER: Duration = Duration::from_secs(15);
@@ -19,23 +20,21 @@ const RATE: u32 = 40;
 type Break = fn(&mut Bed) -> Result<()>;
 
 fn rules(bed: &mut Bed) -> Result<()> {
-    for family in ["-4", "-6"] {
-        Scene::client(bed, &format!("ip {family} rule flush"))?;
-        Scene::client(bed, &format!("ip {family} rule add lookup main pref 32766"))?;
-    }
-    Ok(())
+    Scene::client(bed, "ip rule flush")?;
+    Scene::client(bed, "ip rule add lookup main pref 32766").map(drop)
+}
+
+fn rules_v6(bed: &mut Bed) -> Result<()> {
+    Scene::client(bed, "ip -6 rule flush")?;
+    Scene::client(bed, "ip -6 rule add lookup main pref 32766").map(drop)
 }
 
 fn table(bed: &mut Bed) -> Result<()> {
-    Scene::client(bed, "ip -4 route flush table 100")?;
-    Scene::client(bed, "ip -6 route flush table 100").map(drop)
+    Scene::client(bed, "ip route flush table 100").map(drop)
 }
 
 fn parameters(bed: &mut Bed) -> Result<()> {
-    let netns = &bed.pod("client").netns;
-    netns.set_sysctl("net/ipv4/tcp_fwmark_accept", "0")?;
-    netns.set_sysctl("net/ipv4/conf/lo/accept_local", "0")?;
-    netns.set_sysctl("net/ipv4/conf/lo/src_valid_mark", "0")
+    reset_parameters(bed)
 }
 
 fn loopback(bed: &mut Bed) -> Result<()> {
@@ -43,11 +42,8 @@ fn loopback(bed: &mut Bed) -> Result<()> {
 }
 
 fn connect(bed: &mut Bed) -> Result<()> {
-    for name in ["connect4", "connect6"] {
-        let pin = Scene::pin(bed, &format!("links/cgroup/{name}"))?;
-        bpftool("link detach pinned", &pin, &[])?;
-    }
-    Ok(())
+    let pin = Scene::pin(bed, "links/cgroup/connect4")?;
+    bpftool("link detach pinned", &pin, &[]).map(drop)
 }
 
 fn one_link(bed: &Bed, name: &str) -> Result<()> {
@@ -66,12 +62,13 @@ fn entry(bed: &mut Bed) -> Result<()> {
 }
 
 /// What is broken, and which kinds are found.
-const BREAKS: [(&str, Break, Kinds<'_>); 7] = [
-    ("rules", rules, &[("rule", 4)]),
-    ("table 100", table, &[("route", 2)]),
+const BREAKS: [(&str, Break, Kinds<'_>); 8] = [
+    ("rules", rules, &[("rule", 2)]),
+    ("rules of IPv6", rules_v6, &[("rule", 2)]),
+    ("table 100", table, &[("route", 1)]),
     ("parameters", parameters, &[("sysctl", 3)]),
     ("lo down", loopback, &[("loopback", 1)]),
-    ("connect programs", connect, &[("program", 2)]),
+    ("the connect program", connect, &[("program", 1)]),
     ("the guard", guard, &[("program", 1)]),
     ("map entries", entry, &[("map", 2)]),
 ];
