@@ -130,8 +130,8 @@ impl Estate {
     }
 }
 
-/// Takes all pods out of a generation's maps, whatever version's they are: its programs then leave
-/// every packet alone.
+/// Takes all pods out of a generation's maps, whatever version's they are: its programs then judge
+/// and mark nothing any more.
 pub fn forget_pods(generation: &Generation) -> io::Result<()> {
     match bpf::get(&generation.map("PODS")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

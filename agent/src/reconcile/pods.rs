@@ -93,7 +93,7 @@ impl Work {
         let uids: Vec<String> = self.enrolled.keys().cloned().collect();
         for uid in uids {
             // With the tunnel its listeners come and go, of which nothing else tells.
-            if self.show_pod(&uid) {
+            if self.show_pod(&uid) || self.verifier.misses_listeners(&uid) {
                 self.verifier.heard_of(&uid);
             }
         }

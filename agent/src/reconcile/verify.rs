@@ -119,6 +119,13 @@ impl Verifier {
         }
     }
 
+    /// Whether the tunnel did not listen in the pod when it was looked at last. It may have been
+    /// about to: its word and its listeners do not come at the same time.
+    pub(super) fn misses_listeners(&self, uid: &str) -> bool {
+        let watched = self.pods.get(uid);
+        watched.is_some_and(|watched| !watched.is_listening)
+    }
+
     /// When there is something to look at next.
     pub(super) fn due(&self) -> Instant {
         let pods = self.pods.values().map(|watched| watched.due).min();
