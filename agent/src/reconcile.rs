@@ -91,6 +91,8 @@ impl Reconciler {
         let (on_stop, cleanup) = (self.on_stop, self.cleanup.clone());
         let (verifier, mut heard) = Verifier::new(self.verify_interval);
         let (paths, mut path_changes) = PathWatch::new();
+        // From before pods are adopted: a ztunnel may take them while others still are.
+        let mut readiness = self.enroller.tunnel.changes();
         let mut work = Work {
             compiler: Compiler::new(self.node.clone()),
             with: self,
@@ -110,7 +112,6 @@ impl Reconciler {
         // Host probes must be told apart before the first pod is enrolled.
         work.write();
         work.publish();
-        let mut readiness = work.with.enroller.tunnel.changes();
         let result = loop {
             let retry = work
                 .retry_at
