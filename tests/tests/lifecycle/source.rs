@@ -68,7 +68,10 @@ fn pods_went_and_came_meanwhile() -> Result<()> {
         let seen = veth.sum_to(far);
         ensure!(seen.packets == 0, "the new pod's traffic: {seen:?}");
     }
-    ensure!(!veth.hbone().is_empty(), "nor was it HBONE");
+    // The tunnel accepts first, and then begins to speak with the next hop.
+    wait_until(PATIENCE, "the new pod's traffic is HBONE", || {
+        !veth.hbone().is_empty()
+    })?;
     drop(veth);
     scene.go_on()?;
     scene.finish()
