@@ -10,13 +10,14 @@ use waysteer_tests::wait::wait_until;
 
 use super::watched::Watched;
 
-/// Takes our rules away, or puts them back as they were.
-fn rules(netns: &NetNs, what: &str) -> Result<()> {
+/// Rules of somebody else that come before ours, or no longer. Ours taken away would be back too
+/// soon; those of others are not the agent's to remove, and to a packet it is the same.
+fn shadow_rules(netns: &NetNs, what: &str) -> Result<()> {
     for family in ["-4", "-6"] {
-        for (mark, priority) in [("0x57e/0xfff", "100"), ("0x111/0xfff", "101")] {
+        for (mark, priority) in [("0x57e/0xfff", "50"), ("0x111/0xfff", "51")] {
             let mut command = netns.command("ip");
-            command.args([family, "rule", what, "fwmark", mark, "lookup", "100"]);
-            command.args(["priority", priority, "protocol", "87"]);
+            command.args([family, "rule", what, "fwmark", mark, "lookup", "main"]);
+            command.args(["priority", priority]);
             let status = command.status()?;
             ensure!(status.success(), "{command:?}: {status}");
         }
@@ -25,7 +26,7 @@ fn rules(netns: &NetNs, what: &str) -> Result<()> {
 }
 
 #[test]
-fn without_the_rules_all_is_held_and_nothing_leaks() -> Result<()> {
+fn where_our_rules_do_not_count_all_is_held_and_nothing_leaks() -> Result<()> {
     let watched = Watched::new()?;
     let client = &watched.bed.pod("client").netns;
     let hurried = Dial::new().timeout(Duration::from_secs(1));
@@ -38,7 +39,7 @@ fn without_the_rules_all_is_held_and_nothing_leaks() -> Result<()> {
         let inbound = hurried.connect(&watched.bed.pod("far").netns, into)?;
         ensure!(watched.ask_secretly(&inbound.stream)?.server == "client");
 
-        rules(client, "del")?;
+        shadow_rules(client, "add")?;
         let returned = watched.action("guard_returned")?;
         let answer = watched.ask_far(&open.stream, far);
         ensure!(
@@ -65,7 +66,7 @@ fn without_the_rules_all_is_held_and_nothing_leaks() -> Result<()> {
         )?;
         watched.nothing_leaked(far)?;
 
-        rules(client, "add")?;
+        shadow_rules(client, "del")?;
         let connection = held.join().map_err(|_| anyhow!("the client panicked"))??;
         watched.ask_far(&connection.stream, far)?;
     }

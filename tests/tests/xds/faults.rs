@@ -6,21 +6,19 @@ use anyhow::{Context as _, Result, ensure};
 use tonic::Status;
 use waysteer::source::xds::XdsOptions;
 
-use super::istiod::Istiod;
+use super::istiod::{Istiod, Reserved};
 use super::listener::{Listener, options, tls};
 use super::protocol::{connect, greet};
 use super::resources::{ADDRESS, AUTHORIZATION, of_workload, resource, response, uid, workload};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_comes_late_and_comes_again() -> Result<()> {
-    let server = Istiod::start().await?;
-    let address = server.address;
-    drop(server);
-    let mut listener = Listener::start(options(address));
+    let reserved = Reserved::new()?;
+    let mut listener = Listener::start(options(reserved.address));
     listener
         .until("no connection", |l| !l.errors.is_empty())
         .await?;
-    let mut server = Istiod::start_at(address).await?;
+    let mut server = Istiod::start_at(&reserved)?;
     let mut session = connect(&mut server).await?;
     session
         .exchange(response(ADDRESS, "a", vec![of_workload(&workload(1), "1")]))
@@ -39,7 +37,7 @@ async fn a_server_that_comes_late_and_comes_again() -> Result<()> {
         .await?;
     ensure!(listener.mesh().workloads.len() == 1 && listener.writes == writes);
     ensure!(!listener.stats.snapshot().connected);
-    let mut server = Istiod::start_at(address).await?;
+    let mut server = Istiod::start_at(&reserved)?;
     let mut session = server.accept().await?;
     let [versions, _] = greet(&mut session).await?;
     ensure!(versions.len() == 1);

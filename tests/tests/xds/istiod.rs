@@ -1,10 +1,10 @@
 //! A control plane that says what a test tells it to.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -33,6 +33,34 @@ pub(super) struct Session {
     responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
 }
 
+/// An address that refuses connections while nobody listens there, and that nobody else gets.
+pub(super) struct Reserved {
+    pub(super) address: SocketAddr,
+    _bound: TcpSocket,
+}
+
+impl Reserved {
+    pub(super) fn new() -> Result<Self> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let bound = shared_socket(any)?;
+        Ok(Self {
+            address: bound.local_addr()?,
+            _bound: bound,
+        })
+    }
+
+    fn socket(&self) -> Result<TcpSocket> {
+        shared_socket(self.address)
+    }
+}
+
+fn shared_socket(address: SocketAddr) -> Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
 struct Service(mpsc::Sender<Session>);
 
 impl Istiod {
@@ -41,9 +69,9 @@ impl Istiod {
         Self::serve(listener, None)
     }
 
-    /// On an address that was used before.
-    pub(super) async fn start_at(address: SocketAddr) -> Result<Self> {
-        Self::serve(TcpListener::bind(address).await?, None)
+    /// On an address that is this test's own.
+    pub(super) fn start_at(address: &Reserved) -> Result<Self> {
+        Self::serve(address.socket()?.listen(16)?, None)
     }
 
     pub(super) async fn start_tls(certificate: &str, key: &str) -> Result<Self> {
