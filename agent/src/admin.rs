@@ -1,6 +1,8 @@
 //! The admin pages: for probes and Prometheus on localhost, for the command line on a unix socket
 //! that only root can open.
 
+mod source;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,19 +16,23 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
+use self::source::SourcePage;
 use crate::config::{Admin, Config};
 use crate::events::describe;
 use crate::kernel::explain::Explainer;
 use crate::kernel::observe::Counters;
 use crate::metrics;
 use crate::source::Severity;
-use crate::state::{NodeVerification, PodState, PodStatus, SourceStatus, State};
+use crate::source::xds::XdsStats;
+use crate::state::{NodeVerification, PodState, PodStatus, State};
 use crate::tunnel::{Tunnel, TunnelStatus, View};
 
 /// What the pages read.
 #[derive(Debug)]
 pub struct Sources {
     pub config: Config,
+    /// Where the mesh comes from istiod.
+    pub xds: Option<XdsStats>,
     pub state: Arc<State>,
     pub counters: Counters,
     pub explainer: Explainer,
@@ -147,7 +153,10 @@ type Shared = AxumState<Arc<Sources>>;
 async fn readyz(AxumState(sources): Shared) -> Response {
     let mut missing = Vec::new();
     if !sources.state.source().synced {
-        missing.push("source: no complete snapshot yet".to_owned());
+        let xds = sources.xds.as_ref();
+        let why = xds.and_then(|stats| stats.snapshot().missing());
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        missing.push(format!("source: no complete snapshot yet{why}"));
     }
     if !sources.state.source().pods_known {
         missing.push("source: the local pods are not known yet".to_owned());
@@ -184,7 +193,7 @@ async fn metrics_page(AxumState(sources): Shared) -> Response {
 struct Status {
     version: &'static str,
     node: String,
-    source: SourceStatus,
+    source: SourcePage,
     errors: usize,
     warnings: usize,
     diagnostics: Vec<String>,
@@ -199,7 +208,7 @@ async fn status(AxumState(sources): Shared) -> Json<Status> {
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         node: sources.config.node.clone(),
-        source: state.source(),
+        source: SourcePage::of(&sources),
         errors: state.count_diagnostics(Severity::Error),
         warnings: state.count_diagnostics(Severity::Warning),
         diagnostics: state.diagnostics(),

@@ -1,5 +1,7 @@
 //! Starts the agent's tasks and stops them in order. The only module that sees all others.
 
+mod sources;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use waysteer_hbone::certs::{CertError, CertSource, FileCerts};
 use crate::admin::{AdminError, Listeners, Sources};
 use crate::cleanup;
 use crate::compile::Node;
-use crate::config::{CgroupRoot, Config, DirectLocal, Identity, OnStop, Source, Tunnel};
+use crate::config::{CgroupRoot, Config, DirectLocal, Identity, OnStop, Tunnel};
 use crate::enrol::Enroller;
 use crate::events::describe;
 use crate::kernel::attach::{AttachError, CgroupLinks};
@@ -28,7 +30,7 @@ use crate::kernel::pins::{Generation, PinError, PinRoot};
 use crate::kernel::privileges::{self, PrivilegesError};
 use crate::kernel::records::{RecordError, Records};
 use crate::reconcile::{ReconcileError, Reconciler, chain};
-use crate::source::file::{FileSource, FileSourceError};
+use crate::source::file::FileSourceError;
 use crate::state::State;
 use crate::tunnel::{self, EmbeddedTunnel, TunnelError, Verdicts, View, Ztunnel};
 
@@ -131,8 +133,11 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
     tasks.spawn(async move { kernel_log.run(log_stop).await.map_err(AppError::KernelLog) });
     let events = loaded.events.into_stream();
     tasks.spawn(observe(events, views.clone(), state.clone(), stop.clone()));
+    let (changes, received) = mpsc::channel(16);
+    let xds = sources::start(&config, &mut tasks, changes, stop.clone());
     let sources = Arc::new(Sources {
         config: config.clone(),
+        xds,
         state: state.clone(),
         counters: loaded.counters,
         explainer: loaded.explainer,
@@ -143,14 +148,6 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
     let admin_stop = stop.clone();
     tasks.spawn(async move { Ok(listeners.serve(sources, admin_stop).await?) });
 
-    let (changes, received) = mpsc::channel(16);
-    let Source::File { mesh, pods } = config.source.clone();
-    let source_stop = stop.clone();
-    tasks.spawn(async move {
-        Ok(FileSource::new(mesh, pods)
-            .run(changes, source_stop)
-            .await?)
-    });
     let reconciler = Reconciler {
         node: node(&config),
         maps: loaded.maps,

@@ -10,10 +10,10 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub use args::ConfigArgs;
+pub use args::{ConfigArgs, SourceArgs};
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -98,6 +98,40 @@ pub struct Admin {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Source {
     File { mesh: PathBuf, pods: PathBuf },
+    Xds(Xds),
+}
+
+/// The mesh from istiod, the local pods from a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Xds {
+    /// `HOST:PORT` of istiod.
+    pub address: String,
+    pub transport: Transport,
+    /// The file with the bearer token; none only in plaintext.
+    pub token: Option<PathBuf>,
+    /// The agent's own pod, as istiod finds it in the token.
+    pub pod_name: String,
+    pub pod_namespace: String,
+    pub pod_ip: IpAddr,
+    /// The cluster's.
+    pub domain: String,
+    /// What istiod takes the agent for; nothing is the newest.
+    pub istio_version: Option<String>,
+    pub pods: PathBuf,
+}
+
+/// How istiod is talked to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// For tests.
+    Plaintext,
+    Tls {
+        /// The file with the authorities to trust.
+        root_ca: PathBuf,
+        /// The name in istiod's certificate, where it is not that of the address.
+        server_name: Option<String>,
+    },
 }
 
 /// What turns application bytes into HBONE.
@@ -149,10 +183,17 @@ pub enum ConfigError {
         first: &'static str,
         second: &'static str,
     },
-    #[error("{key} means nothing with tunnel.kind = \"{kind}\": remove it")]
-    OtherTunnel {
+    #[error("{key} means nothing with {other}: remove it")]
+    Meaningless {
         key: &'static str,
-        kind: &'static str,
+        /// Key and value, e.g. `tunnel.kind = "ztunnel"`.
+        other: &'static str,
+    },
+    #[error("{key} is {value:?}, which is not {expected}")]
+    Invalid {
+        key: &'static str,
+        value: String,
+        expected: &'static str,
     },
     #[error("{key} must not be empty")]
     Empty { key: &'static str },

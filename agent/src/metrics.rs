@@ -2,6 +2,7 @@
 
 mod drift;
 mod tunnel;
+mod xds;
 
 use std::fmt;
 
@@ -66,6 +67,7 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
         enrol_times: sources.state.enrol_times(),
         drift: drift::Collected::of(&sources.state),
         tunnel: sources.tunnel.status(),
+        xds: sources.xds.as_ref().map(|stats| stats.snapshot()),
     };
     registry.register_collector(Box::new(collector));
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -84,6 +86,7 @@ struct Collected {
     enrol_times: crate::state::Times,
     drift: drift::Collected,
     tunnel: crate::tunnel::TunnelStatus,
+    xds: Option<crate::source::xds::XdsSnapshot>,
 }
 
 fn gauges(sources: &Sources) -> Vec<(&'static str, &'static str, u64)> {
@@ -122,6 +125,11 @@ fn gauges(sources: &Sources) -> Vec<(&'static str, &'static str, u64)> {
             "waysteer_source_services",
             "Services known",
             count(source.services),
+        ),
+        (
+            "waysteer_source_policies",
+            "Policies known",
+            count(source.policies),
         ),
         (
             "waysteer_source_rejected",
@@ -192,6 +200,9 @@ impl prometheus_client::collector::Collector for Collected {
             &self.enrol_times,
         )?;
         self.drift.encode(&mut encoder)?;
+        if let Some(xds) = &self.xds {
+            xds::encode(xds, &mut encoder)?;
+        }
         tunnel::encode(&self.tunnel, &mut encoder)
     }
 }

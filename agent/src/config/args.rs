@@ -1,5 +1,7 @@
 //! Flags and environment variables.
 
+mod source;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -7,8 +9,9 @@ use std::path::PathBuf;
 use clap::Args;
 use ipnet::IpNet;
 
-use super::file::{SourceKind, TunnelKind};
+use super::file::TunnelKind;
 use super::{DirectLocal, LogFormat, OnStop};
+pub use source::SourceArgs;
 
 /// Every key of the configuration file; a flag wins over its variable, both over the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -47,15 +50,8 @@ pub struct ConfigArgs {
     /// The command line tools' socket [default: /run/waysteer/admin.sock]
     #[arg(long, env = "WAYSTEER_ADMIN_SOCKET")]
     pub admin_socket: Option<PathBuf>,
-    /// Where the mesh and the local pods come from [default: file]
-    #[arg(long, env = "WAYSTEER_SOURCE_KIND")]
-    pub source_kind: Option<SourceKind>,
-    /// The mesh file: workloads, services, policies
-    #[arg(long, env = "WAYSTEER_SOURCE_MESH")]
-    pub source_mesh: Option<PathBuf>,
-    /// The file with this node's pods
-    #[arg(long, env = "WAYSTEER_SOURCE_PODS")]
-    pub source_pods: Option<PathBuf>,
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// What turns application bytes into HBONE [default: embedded]
     #[arg(long, env = "WAYSTEER_TUNNEL_KIND")]
     pub tunnel_kind: Option<TunnelKind>,

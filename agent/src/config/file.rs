@@ -1,7 +1,7 @@
 //! The configuration file.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,16 @@ pub(super) struct FileSource {
     pub(super) kind: Option<SourceKind>,
     pub(super) mesh: Option<PathBuf>,
     pub(super) pods: Option<PathBuf>,
+    pub(super) address: Option<String>,
+    pub(super) root_ca: Option<PathBuf>,
+    pub(super) server_name: Option<String>,
+    pub(super) token: Option<PathBuf>,
+    pub(super) plaintext: Option<bool>,
+    pub(super) pod_name: Option<String>,
+    pub(super) pod_namespace: Option<String>,
+    pub(super) pod_ip: Option<IpAddr>,
+    pub(super) domain: Option<String>,
+    pub(super) istio_version: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,7 +70,10 @@ pub(super) struct FileTunnel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceKind {
+    /// A mesh file.
     File,
+    /// istiod.
+    Xds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]

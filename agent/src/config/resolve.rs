@@ -1,13 +1,15 @@
 //! From what was given to what holds.
 
+mod source;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use super::file::{FileAdmin, FileConfig, FileSource, FileTunnel, SourceKind, TunnelKind};
+use super::file::{FileAdmin, FileConfig, FileTunnel, TunnelKind};
 use super::{
     Admin, CgroupRoot, Config, ConfigArgs, ConfigError, DirectLocal, Identity, LogFormat, OnStop,
-    PIN_ROOT, Source, Tunnel,
+    PIN_ROOT, Tunnel,
 };
 
 const ADMIN_PORT: u16 = 15030;
@@ -53,9 +55,7 @@ pub(super) fn resolve(
         on_stop: on_stop_arg,
         admin_listen,
         admin_socket,
-        source_kind,
-        source_mesh,
-        source_pods,
+        source: source_args,
         tunnel_kind,
         tunnel_socket,
         tunnel_ca_dir,
@@ -75,17 +75,7 @@ pub(super) fn resolve(
             .unwrap_or_else(|| PathBuf::from(ADMIN_SOCKET)),
     };
 
-    let FileSource { kind, mesh, pods } = source;
-    let source = match source_kind.or(kind).unwrap_or(SourceKind::File) {
-        SourceKind::File => Source::File {
-            mesh: paths
-                .either(source_mesh, mesh)
-                .ok_or_else(|| missing("source.mesh"))?,
-            pods: paths
-                .either(source_pods, pods)
-                .ok_or_else(|| missing("source.pods"))?,
-        },
-    };
+    let source = source::resolve(&paths, source, source_args)?;
 
     let FileTunnel {
         kind,
@@ -95,16 +85,16 @@ pub(super) fn resolve(
     } = tunnel;
     let tunnel = match tunnel_kind.or(kind).unwrap_or(TunnelKind::Embedded) {
         TunnelKind::Embedded => {
-            let kind = "embedded";
-            unused(kind, "tunnel.socket", tunnel_socket.or(socket))?;
+            let other = "tunnel.kind = \"embedded\"";
+            unused(other, "tunnel.socket", tunnel_socket.or(socket))?;
             Tunnel::Embedded {
                 identity: identity(&paths, [tunnel_ca_dir, tunnel_certs], [ca_dir, certs])?,
             }
         }
         TunnelKind::Ztunnel => {
-            let kind = "ztunnel";
-            unused(kind, "tunnel.ca_dir", tunnel_ca_dir.or(ca_dir))?;
-            unused(kind, "tunnel.certs", tunnel_certs.or(certs))?;
+            let other = "tunnel.kind = \"ztunnel\"";
+            unused(other, "tunnel.ca_dir", tunnel_ca_dir.or(ca_dir))?;
+            unused(other, "tunnel.certs", tunnel_certs.or(certs))?;
             Tunnel::Ztunnel {
                 socket: paths
                     .either(tunnel_socket, socket)
@@ -153,14 +143,10 @@ pub(super) fn resolve(
     })
 }
 
-/// A key of the other kind of tunnel is a mistake.
-fn unused(
-    kind: &'static str,
-    key: &'static str,
-    given: Option<PathBuf>,
-) -> Result<(), ConfigError> {
+/// A key that another one makes meaningless is a mistake.
+fn unused<T>(other: &'static str, key: &'static str, given: Option<T>) -> Result<(), ConfigError> {
     match given {
-        Some(_) => Err(ConfigError::OtherTunnel { key, kind }),
+        Some(_) => Err(ConfigError::Meaningless { key, other }),
         None => Ok(()),
     }
 }

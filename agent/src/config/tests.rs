@@ -1,3 +1,5 @@
+mod source;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -242,7 +244,7 @@ fn mistakes_are_named_with_file_line_and_key() {
         ),
         (
             "node = \"n\"\n[source]\n\nmash = \"x\"\n",
-            "c.toml:4: unknown field `mash`, expected one of `kind`, `mesh`, `pods`",
+            "c.toml:4: unknown field `mash`, expected one of `kind`, `mesh`, `pods`, `address`",
         ),
         (
             "[tunnel]\nkind = \"ztunel\"\n",

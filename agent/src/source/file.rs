@@ -1,4 +1,5 @@
-//! The mesh and the local pods from two YAML files, read again whenever they change.
+//! The mesh and the local pods from two YAML files, read again whenever they change. Where the mesh
+//! comes from elsewhere, the pods alone.
 //!
 //! The pure part is `parse_mesh` and `parse_pods`, from text to values, and `FileState` and
 //! `PodsState`, from values to changes. `FileSource` does the I/O.

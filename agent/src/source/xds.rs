@@ -4,15 +4,21 @@
 //! cannot be accepted is refused by name, keeps its last good version, and the rest is applied.
 
 mod address;
+mod backoff;
 mod client;
+mod connect;
 mod convert;
+mod error;
 mod identity;
 mod intern;
+mod options;
 mod policy;
 pub mod proto;
+mod report;
 mod state;
 mod stats;
 
-pub use client::{XdsOptions, XdsSource, XdsTls};
+pub use client::XdsSource;
 pub use identity::NodeIdentity;
-pub use stats::{XdsSnapshot, XdsStats};
+pub use options::{XdsLimits, XdsOptions, XdsTls};
+pub use stats::{XdsKind, XdsSnapshot, XdsStats};

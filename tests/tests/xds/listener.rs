@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use waysteer::compile::{Changes, Compiler, EnrolledPod, Node};
 use waysteer::model::Mesh;
 use waysteer::source::Event;
-use waysteer::source::xds::{NodeIdentity, XdsOptions, XdsSource, XdsStats, XdsTls};
+use waysteer::source::xds::{NodeIdentity, XdsLimits, XdsOptions, XdsSource, XdsStats, XdsTls};
 
 use super::istiod::DEADLINE;
 
@@ -33,6 +33,7 @@ pub(super) fn options(address: SocketAddr) -> XdsOptions {
         address: address.to_string(),
         tls: None,
         token: None,
+        limits: XdsLimits::default(),
         node: NodeIdentity {
             ip: "10.1.0.100".into(),
             pod: "waysteer-abcde".into(),
@@ -40,7 +41,7 @@ pub(super) fn options(address: SocketAddr) -> XdsOptions {
             domain: "cluster.local".into(),
             node: "node1".into(),
             cluster_id: "cluster1".into(),
-            istio_version: "1.31.0".into(),
+            istio_version: Some("1.31.0".into()),
         },
     }
 }

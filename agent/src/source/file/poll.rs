@@ -1,4 +1,4 @@
-//! One look at both files: what has changed since the last one, as events.
+//! One look at the files: what has changed since the last one, as events.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,9 +19,9 @@ const MAX_DIAGNOSTICS: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct Poller {
-    mesh: Origin,
+    /// With what was applied of it; none where the mesh comes from elsewhere.
+    mesh: Option<(Origin, FileState)>,
     pods: Origin,
-    mesh_state: FileState,
     pods_state: PodsState,
     /// The pods of the file, and the lines of those that are in it as they are here; `None`
     /// until it was read.
@@ -45,11 +45,10 @@ struct Origin {
 }
 
 impl Poller {
-    pub(super) fn new(mesh: PathBuf, pods: PathBuf) -> Self {
+    pub(super) fn new(mesh: Option<PathBuf>, pods: PathBuf) -> Self {
         Self {
-            mesh: Origin::new(mesh),
+            mesh: mesh.map(|mesh| (Origin::new(mesh), FileState::default())),
             pods: Origin::new(pods),
-            mesh_state: FileState::default(),
             pods_state: PodsState::default(),
             wanted: None,
             pods_diagnostics: Vec::new(),
@@ -58,8 +57,9 @@ impl Poller {
         }
     }
 
-    pub(super) fn paths(&self) -> [&Path; 2] {
-        [self.mesh.file.path(), self.pods.file.path()]
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let mesh = self.mesh.iter().map(|(mesh, _)| mesh.file.path());
+        mesh.chain([self.pods.file.path()])
     }
 
     /// Whether a pod's network namespace is not there yet.
@@ -67,7 +67,7 @@ impl Poller {
         self.waiting
     }
 
-    /// Reads both files.
+    /// Reads the files.
     pub(super) fn poll(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         self.poll_mesh(&mut events);
@@ -112,22 +112,25 @@ impl Poller {
     }
 
     fn poll_mesh(&mut self, events: &mut Vec<Event>) {
-        let text = match self.mesh.file.read() {
+        let Some((mesh, state)) = &mut self.mesh else {
+            return;
+        };
+        let text = match mesh.file.read() {
             Ok(Some(text)) => text,
             Ok(None) => return,
             Err(error) => {
-                let diagnostic = Diagnostic::file(&self.mesh.name, None, error.to_string());
-                events.extend(self.mesh.report(vec![diagnostic]));
+                let diagnostic = Diagnostic::file(&mesh.name, None, error.to_string());
+                events.extend(mesh.report(vec![diagnostic]));
                 return;
             }
         };
-        match parse_mesh(&text, &self.mesh.name) {
+        match parse_mesh(&text, &mesh.name) {
             Ok(mut parsed) => {
                 let diagnostics = std::mem::take(&mut parsed.diagnostics);
-                events.extend(self.mesh.report(diagnostics));
-                events.push(Event::Mesh(self.mesh_state.next(parsed)));
+                events.extend(mesh.report(diagnostics));
+                events.push(Event::Mesh(state.next(parsed)));
             }
-            Err(diagnostic) => events.extend(self.mesh.report(vec![diagnostic])),
+            Err(diagnostic) => events.extend(mesh.report(vec![diagnostic])),
         }
     }
 

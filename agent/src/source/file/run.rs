@@ -27,7 +27,8 @@ const NETNS_RETRY: Duration = Duration::from_millis(250);
 /// Reads the mesh and the local pods from files, and again whenever they change.
 #[derive(Debug)]
 pub struct FileSource {
-    mesh: PathBuf,
+    /// None where the mesh comes from elsewhere.
+    mesh: Option<PathBuf>,
     pods: PathBuf,
 }
 
@@ -57,7 +58,15 @@ enum Wake {
 impl FileSource {
     pub fn new(mesh: impl Into<PathBuf>, pods: impl Into<PathBuf>) -> Self {
         Self {
-            mesh: mesh.into(),
+            mesh: Some(mesh.into()),
+            pods: pods.into(),
+        }
+    }
+
+    /// Of the local pods only.
+    pub fn pods(pods: impl Into<PathBuf>) -> Self {
+        Self {
+            mesh: None,
             pods: pods.into(),
         }
     }

@@ -34,8 +34,8 @@ impl Watches {
     }
 
     /// Watches what these paths lead to now; whether that differs from last time.
-    pub(super) fn update(&mut self, paths: [&Path; 2]) -> bool {
-        let wanted: BTreeSet<PathBuf> = paths.into_iter().flat_map(directories).collect();
+    pub(super) fn update<'p>(&mut self, paths: impl Iterator<Item = &'p Path>) -> bool {
+        let wanted: BTreeSet<PathBuf> = paths.flat_map(directories).collect();
         for gone in self.watched.difference(&wanted) {
             // It may not exist any more, and then its watch has ended by itself.
             let _ended = self.watcher.unwatch(gone);

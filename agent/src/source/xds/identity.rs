@@ -17,7 +17,8 @@ pub struct NodeIdentity {
     pub domain: String,
     pub node: String,
     pub cluster_id: String,
-    pub istio_version: String,
+    /// Nothing is the newest that istiod knows.
+    pub istio_version: Option<String>,
 }
 
 impl NodeIdentity {
@@ -32,16 +33,16 @@ impl NodeIdentity {
             istio_version,
         } = self;
         let metadata = [
-            ("NAMESPACE", namespace),
-            ("NODE_NAME", node),
-            ("CLUSTER_ID", cluster_id),
-            ("ISTIO_VERSION", istio_version),
+            ("NAMESPACE", Some(namespace)),
+            ("NODE_NAME", Some(node)),
+            ("CLUSTER_ID", Some(cluster_id)),
+            ("ISTIO_VERSION", istio_version.as_ref()),
         ];
-        let field = |(key, text): (&str, &String)| {
-            let kind = Some(Kind::StringValue(text.clone()));
-            (key.to_owned(), Value { kind })
+        let field = |(key, text): (&str, Option<&String>)| {
+            let kind = Some(Kind::StringValue(text?.clone()));
+            Some((key.to_owned(), Value { kind }))
         };
-        let fields: BTreeMap<String, Value> = metadata.into_iter().map(field).collect();
+        let fields: BTreeMap<String, Value> = metadata.into_iter().filter_map(field).collect();
         Node {
             id: format!("ztunnel~{ip}~{pod}.{namespace}~{namespace}.svc.{domain}"),
             cluster: String::new(),

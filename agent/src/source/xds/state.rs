@@ -76,19 +76,31 @@ pub(super) struct Response {
 impl XdsState {
     /// What a new connection begins with: the version of everything that is known of a type.
     pub(super) fn versions(&self, type_url: &str) -> HashMap<String, String> {
-        let known = self.of(type_url).map(|resources| &resources.known);
-        let known = known.into_iter().flatten();
-        known
-            .map(|(name, known)| (name.clone(), known.version.clone()))
-            .collect()
+        let Some(Resources {
+            known, rejected, ..
+        }) = self.of(type_url)
+        else {
+            return HashMap::new();
+        };
+        // What has no good version is told again, or that it is gone.
+        let rejected = rejected.keys().map(|name| (name.clone(), String::new()));
+        let known = known
+            .iter()
+            .map(|(name, known)| (name.clone(), known.version.clone()));
+        rejected.chain(known).collect()
     }
 
-    /// What is wrong at present, by resource.
-    pub(super) fn errors(&self) -> BTreeMap<String, String> {
+    /// What is wrong at present: resource and error.
+    pub(super) fn errors(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = [&self.address.errors, &self.authorization.errors];
         let all = all.into_iter().flatten();
-        all.map(|(name, error)| (name.clone(), error.clone()))
-            .collect()
+        all.map(|(name, error)| (name.as_str(), error.as_str()))
+    }
+
+    /// How many resources of a type have a good version, and how many are wrong.
+    pub(super) fn count(&self, type_url: &str) -> (usize, usize) {
+        let resources = self.of(type_url);
+        resources.map_or((0, 0), |of| (of.known.len(), of.errors.len()))
     }
 
     /// Takes a response; `None` where its type was not asked for.
