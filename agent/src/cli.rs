@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::ConfigArgs;
+use crate::config::{ConfigArgs, PIN_ROOT};
 
 /// Node redirection agent for Istio's ambient mesh
 #[derive(Debug, Parser)]
@@ -19,11 +19,13 @@ pub enum Command {
     /// Run the agent
     Run(Box<RunArgs>),
     /// Report whether this kernel and these privileges are enough
-    Check,
-    /// Show enrolled pods and the state of the source, as the running agent has them
-    Status(ClientArgs),
+    Check(CheckArgs),
+    /// Show which pods are captured, and what is wrong; without an agent, from what is pinned
+    ///
+    /// The exit status is 0 where all is well, 3 where something is not, 1 where that cannot be told.
+    Status(StatusArgs),
     /// Show the last verdicts of the kernel
-    Flows(ClientArgs),
+    Flows(FlowsArgs),
     /// Remove everything that agents have ever made on this node
     Cleanup(CleanupArgs),
     /// Ask the kernel what becomes of a flow
@@ -51,6 +53,53 @@ pub struct ClientArgs {
         default_value = "/run/waysteer/admin.sock"
     )]
     pub socket: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct OutputArgs {
+    /// The form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where programs, maps and links are to be pinned
+    #[arg(long, env = "WAYSTEER_PIN_ROOT", default_value = PIN_ROOT)]
+    pub pin_root: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// One pod alone: NAMESPACE/NAME, a name or a uid
+    pub pod: Option<String>,
+    /// Where to look when no agent answers
+    #[arg(long, env = "WAYSTEER_PIN_ROOT", default_value = PIN_ROOT)]
+    pub pin_root: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct FlowsArgs {
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +131,8 @@ pub struct ExplainArgs {
     pub pod: String,
     /// The destination, ADDRESS:PORT
     pub destination: std::net::SocketAddr,
+    #[command(flatten)]
+    pub output: OutputArgs,
     #[command(flatten)]
     pub client: ClientArgs,
 }

@@ -22,6 +22,7 @@ pub mod maps;
 pub mod netns;
 pub mod object;
 pub mod observe;
+pub mod pinned;
 pub mod pins;
 pub mod privileges;
 pub mod records;

@@ -24,6 +24,7 @@ use self::verify::Verifier;
 use crate::compile::{Compiler, Node};
 use crate::config::OnStop;
 use crate::enrol::{Enroller, Enrolment};
+pub(crate) use crate::error::chain;
 use crate::kernel::maps::Maps;
 use crate::model::{Delta, PodSpec};
 use crate::source::{Event, Report, Severity};
@@ -205,19 +206,4 @@ impl Work {
         self.abandon_gone();
         self.retire_elders();
     }
-}
-
-/// An error and all that caused it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::source::{Diagnostic, Severity};
 use crate::verify::DriftKind;
@@ -61,7 +61,7 @@ pub struct PodStatus {
     pub verification: Verification,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PodState {
     /// Rules, programs and maps are in place and the tunnel serves the pod.

@@ -7,11 +7,11 @@ use crate::addr::Address;
 
 /// Makes an enum that crosses the kernel line as a number.
 macro_rules! numbered {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $number:literal => $label:literal,)* }) => {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $number:literal => $label:literal,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        pub enum $name { $($(#[$variant_meta])* $variant = $number,)* }
+        pub enum $name { $($(#[doc = $doc])* $variant = $number,)* }
 
         impl $name {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
@@ -33,6 +33,18 @@ macro_rules! numbered {
                 match self {
                     $(Self::$variant => $label,)*
                 }
+            }
+
+            /// What it means, for people: its documentation.
+            pub fn meaning(self) -> &'static str {
+                let meaning = match self {
+                    $(Self::$variant => concat!($($doc),*),)*
+                };
+                meaning.trim_start()
+            }
+
+            pub fn from_label(label: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|it| it.label() == label)
             }
         }
     };
@@ -109,6 +121,34 @@ numbered! {
 impl Reason {
     /// Slots a class has in per-reason counters.
     pub const SLOTS: u32 = 32;
+
+    /// The row of the classification table in ARCHITECTURE.md.
+    pub const fn row(self) -> u8 {
+        match self {
+            Self::OwnAddress => 0,
+            Self::NotSynced | Self::SourceUnknown => 1,
+            // Row 3 for a service.
+            Self::Invalid => 2,
+            // Also of row 7, for a workload.
+            Self::ServiceWaypoint | Self::WaypointUnresolved => 3,
+            Self::ServicePassthrough => 4,
+            Self::NoPort | Self::NoEndpoint | Self::ServicePlain => 5,
+            Self::ServiceMixed
+            | Self::ServiceHbone
+            | Self::ServiceLocal
+            | Self::RemoteNetwork
+            | Self::EndpointUnresolved => 6,
+            Self::WorkloadWaypoint => 7,
+            Self::WorkloadHbone
+            | Self::LocalBypass
+            | Self::LocalTunnel
+            | Self::LocalPolicy
+            | Self::LocalNotEnrolled
+            | Self::LocalTunnelled => 8,
+            Self::WorkloadPlain => 9,
+            Self::Unknown | Self::UnknownInMesh | Self::UnknownIncomplete => 10,
+        }
+    }
 }
 
 numbered! {

@@ -13,6 +13,7 @@ mod redirect;
 mod reuse;
 mod senders;
 mod sharing;
+mod status;
 mod streams;
 mod testbed;
 mod zds;

@@ -15,6 +15,7 @@ use nix::libc;
 #[repr(u32)]
 pub(super) enum Command {
     MapCreate = 0,
+    MapLookup = 1,
     MapDelete = 3,
     MapNextKey = 4,
     ObjectPin = 6,
@@ -198,7 +199,7 @@ pub(super) fn get(path: &Path) -> io::Result<OwnedFd> {
 /// Takes all entries out of a map whose keys have 8 bytes, whatever its values are.
 pub(super) fn clear(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut next = 0_u64;
-    if key_size(map)? as usize != size_of_val(&next) {
+    if sizes(map)?.0 as usize != size_of_val(&next) {
         return Err(io::Error::other(
             "the map's keys are not what they were ever",
         ));
@@ -223,7 +224,28 @@ pub(super) fn clear(map: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-fn key_size(map: BorrowedFd<'_>) -> io::Result<u32> {
+/// Whether a map has this key, whatever its values are.
+pub(super) fn contains(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
+    let (key_size, value_size) = sizes(map)?;
+    if key_size as usize != key.len() {
+        return Err(io::Error::other("the map's keys are of another size"));
+    }
+    let mut value = vec![0_u8; value_size as usize];
+    let mut attr = ElementAttr {
+        map: raw(map)?,
+        key: key.as_ptr() as u64,
+        value: value.as_mut_ptr() as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: key and value have the map's sizes, and live until after the call.
+    match unsafe { call(Command::MapLookup, &mut attr) } {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => found.map(|_| true),
+    }
+}
+
+/// Of keys and values, in bytes.
+fn sizes(map: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
     // The start of `struct bpf_map_info`: type, id, sizes of key and value.
     let mut info = [0_u32; 4];
     let mut attr = InfoAttr {
@@ -233,8 +255,8 @@ fn key_size(map: BorrowedFd<'_>) -> io::Result<u32> {
     };
     // SAFETY: `info` has the length that the attributes say, and lives until after the call.
     unsafe { call(Command::InfoByFd, &mut attr) }?;
-    let [_, _, key_size, _] = info;
-    Ok(key_size)
+    let [_, _, key_size, value_size] = info;
+    Ok((key_size, value_size))
 }
 
 pub(super) fn raw(fd: BorrowedFd<'_>) -> io::Result<u32> {

@@ -4,20 +4,25 @@
 use std::error::Error;
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::cgroup;
 use super::load::{LoadOptions, Programs};
 use super::object::Object;
 use super::pins::PinRoot;
 use super::privileges::{self, Capability};
+use crate::error::chain;
 
 /// One line of the report.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Finding {
     pub what: String,
+    #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
     Works {
         detail: String,
@@ -143,16 +148,4 @@ fn tcx(object: &Object) -> Finding {
         }),
         Err(error) => Finding::of(what, Err::<(), _>(error), |()| String::new()),
     }
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

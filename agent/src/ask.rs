@@ -1,0 +1,84 @@
+//! The commands that ask a running agent, or where none runs what is pinned, and print the answer.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+
+use crate::cli::{ExplainArgs, FlowsArgs, Output, StatusArgs};
+use crate::client::{self, ClientError};
+use crate::kernel::pinned::Pinned;
+use crate::show::{self, ShowError, Shown};
+
+/// The question was answered, and the answer is that something is not well.
+const NOT_WELL: u8 = 3;
+
+/// # Errors
+/// When an agent answers with something else, or does not know the pod.
+pub async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let pod = args.pod.as_deref();
+    let answer = match client::get(&args.client.socket, "/status").await {
+        Err(error @ ClientError::Connect { .. }) => {
+            return without_agent(args, &error);
+        }
+        answer => answer?,
+    };
+    let shown = show::status(&answer, pod)?;
+    print(&answer, &shown, args.output.output)
+}
+
+/// # Errors
+/// When no agent answers, or with something else.
+pub async fn flows(args: &FlowsArgs) -> anyhow::Result<ExitCode> {
+    let answer = client::get(&args.client.socket, "/debug/flows").await?;
+    print(&answer, &show::flows(&answer)?, args.output.output)
+}
+
+/// # Errors
+/// When no agent answers, or does not know the pod.
+pub async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let ExplainArgs {
+        pod, destination, ..
+    } = args;
+    let page = format!("/explain?pod={pod}&destination={destination}");
+    let answer = client::get(&args.client.socket, &page).await?;
+    print(&answer, &show::explain(&answer)?, args.output.output)
+}
+
+/// What outlives an agent is told without one.
+fn without_agent(args: &StatusArgs, error: &ClientError) -> anyhow::Result<ExitCode> {
+    eprintln!("waysteer: {error}");
+    let root = &args.pin_root;
+    let pinned = block_in_place(|| Pinned::look(root));
+    if let Some(asked) = args.pod.as_deref()
+        && !pinned.pods.iter().any(|pod| pod.is_called(asked))
+    {
+        let known = pinned
+            .pods
+            .iter()
+            .map(|pod| format!("{}/{}", pod.namespace, pod.name));
+        return Err(ShowError::UnknownPod {
+            asked: asked.to_owned(),
+            known: known.collect(),
+        }
+        .into());
+    }
+    let answer = json!({ "agent": null, "pin_root": root, "pinned": pinned });
+    let shown = show::offline(&pinned, root, args.pod.as_deref());
+    print(&answer.to_string(), &shown, args.output.output)
+}
+
+fn print(answer: &str, shown: &Shown, output: Output) -> anyhow::Result<ExitCode> {
+    match output {
+        Output::Table => anstream::print!("{}", shown.text),
+        Output::Json => {
+            let value: Value = serde_json::from_str(answer)?;
+            println!("{}", serde_json::to_string_pretty(&value)?);
+        }
+    }
+    Ok(if shown.is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_WELL)
+    })
+}

@@ -1,0 +1,34 @@
+//! What the command line prints for people. Programs get the same as JSON, with `-o json`.
+
+mod explain;
+mod flows;
+mod offline;
+mod status;
+mod table;
+mod time;
+
+pub use explain::explain;
+pub use flows::flows;
+pub use offline::offline;
+pub use status::status;
+
+use serde::de::DeserializeOwned;
+
+/// A page for people, and whether all is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub text: String,
+    pub is_well: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ShowError {
+    #[error("the agent's answer is of another version: {0}; ask with -o json")]
+    Answer(#[from] serde_json::Error),
+    #[error("pod {asked} is not known; known are: {}", known.join(", "))]
+    UnknownPod { asked: String, known: Vec<String> },
+}
+
+fn parse<T: DeserializeOwned>(answer: &str) -> Result<T, ShowError> {
+    Ok(serde_json::from_str(answer)?)
+}

@@ -1,0 +1,70 @@
+//! `waysteer explain`: what would become of a connection.
+
+use waysteer_common::verdict::Reason;
+
+use super::flows::Flow;
+use super::table::{Cell, facts};
+use super::{ShowError, Shown, parse};
+
+/// The verdict, a fact a line.
+///
+/// # Errors
+/// When the answer cannot be read.
+pub fn explain(answer: &str) -> Result<Shown, ShowError> {
+    let flow: Flow = parse(answer)?;
+    let mut lines: Vec<[Cell; 2]> = vec![
+        ["pod".into(), flow.pod.as_str().into()],
+        ["destination".into(), flow.destination().into()],
+        ["class".into(), flow.class.as_str().into()],
+        ["reason".into(), flow.reason.as_str().into()],
+    ];
+    if let Some(reason) = Reason::from_label(&flow.reason) {
+        lines.push(["".into(), reason.meaning().into()]);
+        lines.push(["row".into(), row(reason, flow.service.is_some()).into()]);
+    }
+    lines.push(["way".into(), flow.way()]);
+    lines.push(["next hop".into(), flow.next_hop().into()]);
+    if let Some(authority) = &flow.authority {
+        lines.push(["authority".into(), authority.as_str().into()]);
+    }
+    Ok(Shown {
+        text: facts(lines),
+        is_well: true,
+    })
+}
+
+/// Of the classification table.
+fn row(reason: Reason, is_service: bool) -> String {
+    let row = match (reason, is_service) {
+        (Reason::Invalid, true) => 3,
+        (Reason::WaypointUnresolved, false) => 7,
+        _ => reason.row(),
+    };
+    format!("{row} of the classification table in ARCHITECTURE.md")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_said_in_words_with_its_row() {
+        let answer = r#"{"number": 0, "at": 0, "hook": "explain", "pod": "default/client",
+            "destination": "10.1.1.11:8080", "class": "ToServerWaypoint",
+            "reason": "WaypointUnresolved", "steered": true, "hbone": false, "next_hop": null,
+            "next_hop_workload": null, "authority": null, "service": null}"#;
+        let shown = explain(answer).expect("an answer");
+        let plain = anstream::adapter::strip_str(&shown.text).to_string();
+        let expected = "\
+pod          default/client
+destination  10.1.1.11:8080
+class        ToServerWaypoint
+reason       WaypointUnresolved
+             There is a waypoint, but no way to it is known.
+row          7 of the classification table in ARCHITECTURE.md
+way          tunnel
+next hop     -
+";
+        assert_eq!(plain, expected);
+    }
+}

@@ -1,0 +1,379 @@
+//! `waysteer status`, of a running agent.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::table::{BAD, Cell, GOOD, NOTICE, facts, table};
+use super::time::{ago, span};
+use super::{ShowError, Shown, parse};
+use crate::state::PodState;
+
+#[derive(Debug, Deserialize)]
+struct Status {
+    version: String,
+    node: String,
+    source: Source,
+    errors: usize,
+    warnings: usize,
+    diagnostics: Vec<String>,
+    map_error: Option<String>,
+    pods: Vec<Pod>,
+    verification: Node,
+    tunnel: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Source {
+    kind: String,
+    xds: Option<Xds>,
+    synced: bool,
+    pods_known: bool,
+    workloads: u64,
+    services: u64,
+    policies: u64,
+    rejected: u64,
+    map_entries: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Xds {
+    address: String,
+    connected: bool,
+    connected_seconds: Option<u64>,
+    age_seconds: u64,
+    last_error: Option<String>,
+    missing: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pod {
+    uid: String,
+    name: String,
+    namespace: String,
+    netns: String,
+    cookie: Option<u64>,
+    addresses: Vec<IpAddr>,
+    state: PodState,
+    drift: Vec<Drift>,
+    repaired: u64,
+    verified_seconds_ago: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Drift {
+    kind: String,
+    what: String,
+    since_seconds: Option<u64>,
+    attempts: u32,
+    error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Node {
+    drift: Vec<Drift>,
+    shadows: Vec<Shadow>,
+    verified_seconds_ago: Option<u64>,
+    maps_verified_seconds_ago: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Shadow {
+    hook: String,
+    cgroup: String,
+    before: Vec<Foreign>,
+    absent: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Foreign {
+    id: u32,
+    name: String,
+}
+
+/// The node and all its pods, or one pod, `NAMESPACE/NAME` or a name that is there once.
+///
+/// # Errors
+/// When the pod is not known or the answer cannot be read.
+pub fn status(answer: &str, pod: Option<&str>) -> Result<Shown, ShowError> {
+    let status: Status = parse(answer)?;
+    match pod {
+        Some(asked) => {
+            let pod = find(&status.pods, asked)?;
+            Ok(Shown {
+                text: one(pod),
+                is_well: pod.state == PodState::Enrolled,
+            })
+        }
+        None => Ok(Shown {
+            is_well: status.is_well(),
+            text: all(&status),
+        }),
+    }
+}
+
+impl Status {
+    fn is_well(&self) -> bool {
+        let enrolled = |pod: &Pod| pod.state == PodState::Enrolled;
+        let is_connected = self.source.xds.as_ref().is_none_or(|xds| xds.connected);
+        is_connected
+            && self.source.synced
+            && self.source.pods_known
+            && self.map_error.is_none()
+            && self.verification.drift.is_empty()
+            && self.pods.iter().all(enrolled)
+    }
+}
+
+fn find<'a>(pods: &'a [Pod], asked: &str) -> Result<&'a Pod, ShowError> {
+    let full = |pod: &Pod| format!("{}/{}", pod.namespace, pod.name);
+    let by_name: Vec<&Pod> = pods.iter().filter(|pod| pod.name == asked).collect();
+    let mut by_full = pods
+        .iter()
+        .filter(|pod| full(pod) == asked || pod.uid == asked);
+    match (by_full.next(), by_name.as_slice()) {
+        (Some(pod), _) => Ok(pod),
+        (None, [pod]) => Ok(pod),
+        _ => Err(ShowError::UnknownPod {
+            asked: asked.to_owned(),
+            known: pods.iter().map(full).collect(),
+        }),
+    }
+}
+
+fn all(status: &Status) -> String {
+    let Status { source, .. } = status;
+    let mut lines = vec![
+        [
+            "agent".into(),
+            format!("{} on {}", status.version, status.node).into(),
+        ],
+        ["source".into(), origin(source)],
+        ["".into(), snapshot(source)],
+        ["".into(), counts(source).into()],
+        ["tunnel".into(), tunnel(&status.tunnel)],
+        ["maps".into(), maps(status)],
+        ["hooks".into(), hooks(&status.verification)],
+    ];
+    if status.errors + status.warnings > 0 {
+        let text = format!(
+            "errors: {}, warnings: {}; see below",
+            status.errors, status.warnings
+        );
+        lines.push(["input".into(), Cell::from(text).styled(NOTICE)]);
+    }
+    let mut text = facts(lines);
+    text.push('\n');
+    text.push_str(&pods(&status.pods));
+    for shadow in &status.verification.shadows {
+        let _ = writeln!(text, "\n{}", shadow_line(shadow));
+    }
+    for drift in &status.verification.drift {
+        let _ = writeln!(text, "\nnode: {}", drift_line(drift));
+    }
+    if !status.diagnostics.is_empty() {
+        text.push('\n');
+    }
+    for diagnostic in &status.diagnostics {
+        let _ = writeln!(text, "{diagnostic}");
+    }
+    text
+}
+
+fn origin(source: &Source) -> Cell {
+    let kind = &source.kind;
+    match &source.xds {
+        None => Cell::from(kind.as_str()),
+        Some(Xds {
+            connected: true,
+            address,
+            connected_seconds,
+            ..
+        }) => {
+            let since = span(connected_seconds.unwrap_or_default());
+            Cell::from(format!("{kind} {address}, connected for {since}")).styled(GOOD)
+        }
+        Some(Xds {
+            address,
+            age_seconds,
+            last_error,
+            ..
+        }) => {
+            let why = last_error.as_deref().unwrap_or("not tried yet");
+            let age = span(*age_seconds);
+            let text = format!("{kind} {address}, not connected, last known {age} ago: {why}");
+            Cell::from(text).styled(BAD)
+        }
+    }
+}
+
+fn snapshot(source: &Source) -> Cell {
+    let missing = source.xds.as_ref().and_then(|xds| xds.missing.as_deref());
+    match (source.synced, source.pods_known) {
+        (true, true) => Cell::from("complete snapshot, local pods known").styled(GOOD),
+        (true, false) => {
+            Cell::from("complete snapshot; the local pods are not known yet").styled(BAD)
+        }
+        (false, _) => {
+            let missing = missing.unwrap_or("no complete snapshot yet");
+            Cell::from(format!("everything enrolled is steered: {missing}")).styled(BAD)
+        }
+    }
+}
+
+fn counts(source: &Source) -> String {
+    let Source {
+        workloads,
+        services,
+        policies,
+        rejected,
+        ..
+    } = source;
+    format!("{workloads} workloads, {services} services, {policies} policies, {rejected} rejected")
+}
+
+fn tunnel(tunnel: &Value) -> Cell {
+    let count = |name: &str| tunnel[name].as_u64().unwrap_or_default();
+    match tunnel["kind"].as_str() {
+        Some("ztunnel") => {
+            let connected = tunnel["connected"].as_array().map_or(0, Vec::len);
+            let text = format!(
+                "ztunnel, {connected} connected: {} pods ready, {} waiting, {} refused",
+                count("ready"),
+                count("waiting"),
+                count("refused"),
+            );
+            let is_well = connected > 0 && count("waiting") + count("refused") == 0;
+            Cell::from(text).styled(if is_well { GOOD } else { BAD })
+        }
+        Some(kind) => Cell::from(kind),
+        None => Cell::default(),
+    }
+}
+
+fn maps(status: &Status) -> Cell {
+    let entries = status.source.map_entries;
+    match &status.map_error {
+        Some(error) => Cell::from(format!("not written whole: {error}")).styled(BAD),
+        None => {
+            let ago = ago(status.verification.maps_verified_seconds_ago);
+            Cell::from(format!("{entries} entries, compared {ago}")).styled(GOOD)
+        }
+    }
+}
+
+fn hooks(node: &Node) -> Cell {
+    let ago = ago(node.verified_seconds_ago);
+    if node.shadows.is_empty() && node.drift.is_empty() {
+        Cell::from(format!("ours come first, looked at {ago}")).styled(GOOD)
+    } else {
+        let text = format!(
+            "others come before ours in {} places, below; looked at {ago}",
+            node.shadows.len()
+        );
+        Cell::from(text).styled(BAD)
+    }
+}
+
+fn pods(pods: &[Pod]) -> String {
+    if pods.is_empty() {
+        return "no pods are to be enrolled here\n".to_owned();
+    }
+    let row = |pod: &Pod| {
+        [
+            format!("{}/{}", pod.namespace, pod.name).into(),
+            state(&pod.state),
+            ago(pod.verified_seconds_ago).into(),
+            addresses(pod).into(),
+            reason(&pod.state).into(),
+        ]
+    };
+    let headers = ["POD", "STATE", "LOOKED AT", "ADDRESSES", "WHY"];
+    table(headers, pods.iter().map(row).collect())
+}
+
+pub(super) fn state(state: &PodState) -> Cell {
+    let style = match state {
+        PodState::Enrolled => GOOD,
+        PodState::Pending(_) => NOTICE,
+        PodState::Drifted(_) | PodState::Failed(_) => BAD,
+    };
+    Cell::from(state.label()).styled(style)
+}
+
+pub(super) fn reason(state: &PodState) -> &str {
+    match state {
+        PodState::Enrolled => "",
+        PodState::Pending(why) | PodState::Drifted(why) | PodState::Failed(why) => why,
+    }
+}
+
+fn addresses(pod: &Pod) -> String {
+    let addresses: Vec<String> = pod.addresses.iter().map(ToString::to_string).collect();
+    addresses.join(" ")
+}
+
+fn one(pod: &Pod) -> String {
+    let cookie = pod
+        .cookie
+        .map_or_else(String::new, |cookie| format!(", cookie {cookie}"));
+    let mut lines = vec![
+        [
+            "pod".into(),
+            format!("{}/{}", pod.namespace, pod.name).into(),
+        ],
+        ["uid".into(), pod.uid.as_str().into()],
+        ["netns".into(), format!("{}{cookie}", pod.netns).into()],
+        ["addresses".into(), addresses(pod).into()],
+        ["state".into(), state(&pod.state)],
+    ];
+    let why = reason(&pod.state);
+    if !why.is_empty() {
+        lines.push(["".into(), why.into()]);
+    }
+    lines.push(["looked at".into(), ago(pod.verified_seconds_ago).into()]);
+    lines.push(["repaired".into(), format!("{} times", pod.repaired).into()]);
+    for drift in &pod.drift {
+        lines.push(["drift".into(), Cell::from(drift_line(drift)).styled(BAD)]);
+    }
+    facts(lines)
+}
+
+fn drift_line(drift: &Drift) -> String {
+    let Drift {
+        kind,
+        what,
+        attempts,
+        ..
+    } = drift;
+    let since = drift
+        .since_seconds
+        .map_or_else(String::new, |s| format!(" for {}", span(s)));
+    let error = drift
+        .error
+        .as_ref()
+        .map_or_else(String::new, |error| format!(": {error}"));
+    format!("{kind}: {what}{since}, {attempts} attempts to repair it{error}")
+}
+
+fn shadow_line(shadow: &Shadow) -> String {
+    let names: Vec<String> = shadow
+        .before
+        .iter()
+        .map(|foreign| match foreign.name.as_str() {
+            "" => format!("program {}", foreign.id),
+            name => format!("{name} ({})", foreign.id),
+        })
+        .collect();
+    let Shadow { hook, cgroup, .. } = shadow;
+    if shadow.absent {
+        format!(
+            "{cgroup}: ours does not run at {hook}, these do: {}",
+            names.join(", ")
+        )
+    } else {
+        format!("{cgroup}: before ours at {hook}: {}", names.join(", "))
+    }
+}
