@@ -48,9 +48,12 @@ pub(super) fn encode(xds: &XdsSnapshot, encoder: &mut DescriptorEncoder<'_>) -> 
     kinds(xds, encoder)
 }
 
+/// Name, help, and the value of a type of resources.
+type Gauge = (&'static str, &'static str, fn(&XdsKind) -> u64);
+
 fn kinds(xds: &XdsSnapshot, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let label = |kind: &XdsKind| vec![("type", kind.label.to_owned())];
-    let gauges: [(&str, &str, fn(&XdsKind) -> u64); 3] = [
+    let gauges: [Gauge; 3] = [
         (
             "waysteer_xds_complete",
             "Everything of a type was told at least once",

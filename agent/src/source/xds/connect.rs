@@ -1,7 +1,7 @@
 //! Making a connection to istiod, and what is said first.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -98,8 +98,10 @@ async fn connect(options: &XdsOptions) -> Result<Channel, SessionError> {
     endpoint.connect().await.map_err(SessionError::Connect)
 }
 
-async fn token(path: &PathBuf) -> Result<MetadataValue<Ascii>, SessionError> {
-    let invalid = || SessionError::Token { path: path.clone() };
+async fn token(path: &Path) -> Result<MetadataValue<Ascii>, SessionError> {
+    let invalid = || SessionError::Token {
+        path: path.to_owned(),
+    };
     let token = String::from_utf8(read(path).await?).map_err(|_| invalid())?;
     let token = token.trim();
     if token.is_empty() {
