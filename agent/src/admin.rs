@@ -268,7 +268,7 @@ async fn explain(AxumState(sources): Shared, Query(query): Query<ExplainQuery>) 
         )
             .into_response(),
         Err(error) => {
-            let error = crate::reconcile::chain(&error);
+            let error = crate::error::chain(&error);
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
         }
     }

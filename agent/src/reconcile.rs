@@ -24,7 +24,6 @@ use self::verify::Verifier;
 use crate::compile::{Compiler, Node};
 use crate::config::OnStop;
 use crate::enrol::{Enroller, Enrolment};
-pub(crate) use crate::error::chain;
 use crate::kernel::maps::Maps;
 use crate::model::{Delta, PodSpec};
 use crate::source::{Event, Report, Severity};

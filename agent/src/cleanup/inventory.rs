@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{files, netns};
+use crate::error::chain;
 use crate::kernel::attach::detach_all;
 use crate::kernel::estate::forget_pods;
 use crate::kernel::pins::{self, Generation, PinRoot};
 use crate::kernel::records::{Record, Records};
-use crate::reconcile::chain;
 
 /// One thing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]

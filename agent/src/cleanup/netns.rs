@@ -10,10 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::inventory::{Item, name};
+use crate::error::chain;
 use crate::kernel::netns::PodNetns;
 use crate::kernel::records::{Record, Records};
 use crate::kernel::traces::{self, NetnsTraces};
-use crate::reconcile::chain;
 
 /// What would be undone.
 pub(super) fn list(root: &Path, records: &BTreeMap<u64, Record>, items: &mut Vec<Item>) {

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 
 use waysteer_common::abi::settings::SettingsValue;
 
-use super::{Work, chain};
+use super::Work;
 use crate::compile::{Changes, Tables};
 use crate::enrol::Enrolment;
+use crate::error::chain;
 use crate::kernel::netns::PodNetns;
 use crate::kernel::records::Record;
 use crate::model::PodSpec;

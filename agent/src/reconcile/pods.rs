@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Work, chain};
+use super::Work;
 use crate::enrol::{EnrolError, Enrolment};
+use crate::error::chain;
 use crate::model::PodSpec;
 use crate::state::{PodState, PodStatus, Verification};
 

@@ -88,7 +88,7 @@ impl Verifier {
                 Some(AbortOnDropHandle::new(task))
             }
             Err(error) => {
-                let error = super::chain(&error);
+                let error = crate::error::chain(&error);
                 tracing::warn!(uid, error, "changes of a pod are not heard of");
                 None
             }
@@ -154,7 +154,7 @@ impl super::Work {
 async fn follow(watch: NetnsWatch, uid: String, heard: mpsc::Sender<String>) {
     loop {
         if let Err(error) = watch.changed().await {
-            let error = super::chain(&error);
+            let error = crate::error::chain(&error);
             tracing::warn!(uid, error, "changes of a pod are no longer heard of");
             return;
         }

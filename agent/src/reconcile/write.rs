@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Work, chain};
+use super::Work;
 use crate::compile::{Changes, Compiled, Directory};
+use crate::error::chain;
 use crate::kernel::maps::MapsError;
 use crate::state::SourceStatus;
 use crate::tunnel::View;

@@ -6,9 +6,10 @@ use std::time::Instant as Clock;
 use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::Instant;
 
+use crate::error::chain;
 use crate::kernel::hooks::{self, Shadow, Survey};
 use crate::kernel::maps::{Differences, MapsError, Round};
-use crate::reconcile::{Work, chain};
+use crate::reconcile::Work;
 use crate::state::{NodeVerification, Verification};
 use crate::verify::{Book, Drift, DriftKind, News};
 

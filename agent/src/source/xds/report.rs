@@ -1,10 +1,9 @@
 //! What is wrong at present: for the operator, and for istiod.
 
-use std::error::Error;
-
 use super::error::SessionError;
 use super::proto::discovery::Status as ErrorDetail;
 use super::state::{Refused, XdsState};
+use crate::error::chain;
 use crate::source::{Diagnostic, Event, Report, Severity};
 
 /// More than this are counted, not listed: a mesh can have 10⁵ resources, each of them wrong.
@@ -87,22 +86,6 @@ pub(super) fn error_detail(refused: &[Refused]) -> Option<ErrorDetail> {
         code: INVALID_ARGUMENT,
         message: messages.join("; "),
     })
-}
-
-/// An error and all that caused it, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let what = error.to_string();
-        // Some errors repeat what caused them.
-        if !text.contains(&what) {
-            text.push_str(": ");
-            text.push_str(&what);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

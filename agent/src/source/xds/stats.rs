@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
-use super::report::chain;
 use super::state::{ADDRESS, AUTHORIZATION};
+use crate::error::chain;
 
 /// Written by the source, read by the admin pages. Cheap to clone.
 #[derive(Debug, Clone, Default)]
