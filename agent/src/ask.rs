@@ -16,14 +16,23 @@ const NOT_WELL: u8 = 3;
 /// # Errors
 /// When an agent answers with something else, or does not know the pod.
 pub async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let pod = args.pod.as_deref();
     let answer = match client::get(&args.client.socket, "/status").await {
         Err(error @ ClientError::Connect { .. }) => {
             return without_agent(args, &error);
         }
         answer => answer?,
     };
-    let shown = show::status(&answer, pod)?;
+    let (answer, shown) = match args.pod.as_deref() {
+        Some(asked) => {
+            let answer = show::only(&answer, asked)?;
+            let shown = show::pod(&answer)?;
+            (answer, shown)
+        }
+        None => {
+            let shown = show::status(&answer)?;
+            (answer, shown)
+        }
+    };
     print(&answer, &shown, args.output.output)
 }
 
@@ -49,22 +58,23 @@ pub async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 fn without_agent(args: &StatusArgs, error: &ClientError) -> anyhow::Result<ExitCode> {
     eprintln!("waysteer: {error}");
     let root = &args.pin_root;
-    let pinned = block_in_place(|| Pinned::look(root));
-    if let Some(asked) = args.pod.as_deref()
-        && !pinned.pods.iter().any(|pod| pod.is_called(asked))
-    {
-        let known = pinned
+    let mut pinned = block_in_place(|| Pinned::look(root));
+    if let Some(asked) = args.pod.as_deref() {
+        let (found, others): (Vec<_>, Vec<_>) = pinned
             .pods
-            .iter()
-            .map(|pod| format!("{}/{}", pod.namespace, pod.name));
-        return Err(ShowError::UnknownPod {
-            asked: asked.to_owned(),
-            known: known.collect(),
+            .into_iter()
+            .partition(|pod| pod.is_called(asked));
+        if found.is_empty() {
+            return Err(ShowError::UnknownPod {
+                asked: asked.to_owned(),
+                known: others.iter().map(|pod| pod.full_name()).collect(),
+            }
+            .into());
         }
-        .into());
+        pinned.pods = found;
     }
     let answer = json!({ "agent": null, "pin_root": root, "pinned": pinned });
-    let shown = show::offline(&pinned, root, args.pod.as_deref());
+    let shown = show::offline(&pinned, root);
     print(&answer.to_string(), &shown, args.output.output)
 }
 

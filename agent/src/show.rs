@@ -10,7 +10,7 @@ mod time;
 pub use explain::explain;
 pub use flows::flows;
 pub use offline::offline;
-pub use status::status;
+pub use status::{only, pod, status};
 
 use serde::de::DeserializeOwned;
 
@@ -25,7 +25,7 @@ pub struct Shown {
 pub enum ShowError {
     #[error("the agent's answer is of another version: {0}; ask with -o json")]
     Answer(#[from] serde_json::Error),
-    #[error("pod {asked} is not known; known are: {}", known.join(", "))]
+    #[error("not one pod is called {asked}; there are: {}", known.join(", "))]
     UnknownPod { asked: String, known: Vec<String> },
 }
 

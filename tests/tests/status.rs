@@ -61,6 +61,9 @@ fn of_a_running_agent() -> Result<()> {
     ensure!(said.status == Some(0), "{}", said.errors);
     let address = bed.address("client", true).to_string();
     ensure!(row(&said, "addresses")?.contains(&address), "{}", said.text);
+    let said = status(&bed, &["client", "-o", "json"])?;
+    let json: Value = serde_json::from_str(&said.text)?;
+    ensure!(json["uid"] == "client", "{json}");
     let said = status(&bed, &["nobody"])?;
     ensure!(said.status == Some(1), "{}", said.text);
     ensure!(said.errors.contains("default/client"), "{}", said.errors);
@@ -118,7 +121,7 @@ fn without_an_agent_the_kernel_is_looked_at() -> Result<()> {
     let said = status(&bed, &["server", "-o", "json"])?;
     let json: Value = serde_json::from_str(&said.text)?;
     let pods = json["pinned"]["pods"].as_array().context("pods")?;
-    ensure!(pods.iter().any(|pod| pod["uid"] == "server"), "{json}");
+    ensure!(pods.len() == 1 && pods[0]["uid"] == "server", "{json}");
     ensure!(status(&bed, &["nobody"])?.status == Some(1));
 
     let said = waysteer(

@@ -7,7 +7,6 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use waysteer_common::abi::names::ABI_VERSION;
 
 use super::bpf;
 use super::inspect::PodSight;
@@ -116,10 +115,13 @@ impl PinnedGeneration {
 impl PinnedPod {
     /// By `NAMESPACE/NAME`, its name or its uid.
     pub fn is_called(&self, asked: &str) -> bool {
-        let full = format!("{}/{}", self.namespace, self.name);
-        [&full, &self.name, &self.uid]
+        [&self.full_name(), &self.name, &self.uid]
             .into_iter()
             .any(|name| name == asked)
+    }
+
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
     }
 
     fn look(cookie: u64, record: Record, generations: &[Generation]) -> Self {
@@ -162,11 +164,12 @@ impl PinnedPod {
         let links = links(generations, self.cookie, wrong);
         for hook in &sight.programs {
             let ours = links.get(&(hook.device, hook.hook.number()));
-            if !ours.is_some_and(|program| hook.programs.contains(program)) {
-                let (hook, device) = (hook.hook.label(), hook.device);
-                wrong.push(format!(
-                    "no program of ours at {hook} of the device with index {device}"
-                ));
+            let position = ours.and_then(|ours| hook.programs.iter().position(|id| id == ours));
+            let (at, device) = (hook.hook.label(), hook.device);
+            match position {
+                Some(0) => {}
+                Some(_) => wrong.push(format!("others before ours at {at} of device {device}")),
+                None => wrong.push(format!("no program of ours at {at} of device {device}")),
             }
         }
         match is_in_maps(generations, self.cookie) {
@@ -190,7 +193,11 @@ fn links(
 ) -> BTreeMap<(u32, u32), u32> {
     let mut found = BTreeMap::new();
     for generation in generations {
-        for pin in generation.pod_links(cookie).unwrap_or_default() {
+        let pins = generation.pod_links(cookie).unwrap_or_else(|error| {
+            wrong.push(chain(&error));
+            Vec::new()
+        });
+        for pin in pins {
             match Link::open(&pin).and_then(|link| link.info()) {
                 Ok(LinkInfo {
                     program,
@@ -208,10 +215,6 @@ fn links(
 /// Whether programs judge the pod's connections at all.
 fn is_in_maps(generations: &[Generation], cookie: u64) -> io::Result<bool> {
     for generation in generations {
-        // The key's form is every version's that this one can read.
-        if generation.abi() > ABI_VERSION {
-            continue;
-        }
         let map = bpf::get(&generation.map("PODS"))?;
         if bpf::contains(map.as_fd(), &cookie.to_be_bytes())? {
             return Ok(true);

@@ -67,4 +67,30 @@ next hop     -
 ";
         assert_eq!(plain, expected);
     }
+
+    /// The table of ARCHITECTURE.md: rows without a number belong to the one above.
+    #[test]
+    fn rows_are_those_of_the_document() {
+        let document = include_str!("../../../ARCHITECTURE.md");
+        let mut number = None;
+        let mut found: Vec<(u8, &str)> = Vec::new();
+        for line in document.lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [_, row, _, _, reasons, ..] = cells.as_slice() else {
+                continue;
+            };
+            number = row.parse().ok().or(number);
+            let labels = reasons.split('`').skip(1).step_by(2);
+            found.extend(labels.filter_map(|label| number.map(|number| (number, label))));
+        }
+        for reason in Reason::ALL {
+            for is_service in [false, true] {
+                let said = row(*reason, is_service);
+                let in_document = |(number, label): &(u8, &str)| {
+                    *label == reason.label() && said.starts_with(&format!("{number} of"))
+                };
+                assert!(found.iter().any(in_document), "{}: {said}", reason.label());
+            }
+        }
+    }
 }

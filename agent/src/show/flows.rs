@@ -15,7 +15,6 @@ pub(super) struct Flow {
     pub(super) class: String,
     pub(super) reason: String,
     pub(super) steered: bool,
-    pub(super) hbone: bool,
     pub(super) next_hop: Option<String>,
     pub(super) next_hop_workload: Option<String>,
     pub(super) authority: Option<String>,
@@ -71,9 +70,10 @@ impl Flow {
     }
 
     pub(super) fn way(&self) -> Cell {
-        match (self.steered, self.hbone) {
-            (true, _) => Cell::from("tunnel"),
-            (false, _) => Cell::from("past it").styled(NOTICE),
+        if self.steered {
+            "tunnel".into()
+        } else {
+            Cell::from("past it").styled(NOTICE)
         }
     }
 

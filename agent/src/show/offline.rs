@@ -8,7 +8,7 @@ use super::table::{BAD, Cell, GOOD, NOTICE, table};
 use crate::kernel::pinned::{Pinned, PinnedGeneration, PinnedHook, PinnedPod};
 
 /// The page is never that of a node where all is well: nobody repairs anything now.
-pub fn offline(pinned: &Pinned, root: &Path, pod: Option<&str>) -> Shown {
+pub fn offline(pinned: &Pinned, root: &Path) -> Shown {
     let mut text = String::new();
     let root = root.display();
     if pinned.is_empty() {
@@ -31,8 +31,7 @@ pub fn offline(pinned: &Pinned, root: &Path, pod: Option<&str>) -> Shown {
         generations,
     ));
     text.push('\n');
-    let asked = |it: &&PinnedPod| pod.is_none_or(|pod| it.is_called(pod));
-    let pods: Vec<_> = pinned.pods.iter().filter(asked).map(row).collect();
+    let pods: Vec<_> = pinned.pods.iter().map(row).collect();
     if pods.is_empty() {
         text.push_str("no pod was written down as captured\n");
     } else {
@@ -85,7 +84,7 @@ fn row(pod: &PinnedPod) -> [Cell; 4] {
         (Cell::from("captured").styled(NOTICE), why)
     };
     [
-        format!("{}/{}", pod.namespace, pod.name).into(),
+        pod.full_name().into(),
         state,
         pod.netns.display().to_string().into(),
         why.into(),

@@ -93,25 +93,41 @@ struct Foreign {
     name: String,
 }
 
-/// The node and all its pods, or one pod, `NAMESPACE/NAME` or a name that is there once.
+/// The node and all its pods.
 ///
 /// # Errors
-/// When the pod is not known or the answer cannot be read.
-pub fn status(answer: &str, pod: Option<&str>) -> Result<Shown, ShowError> {
+/// When the answer cannot be read.
+pub fn status(answer: &str) -> Result<Shown, ShowError> {
     let status: Status = parse(answer)?;
-    match pod {
-        Some(asked) => {
-            let pod = find(&status.pods, asked)?;
-            Ok(Shown {
-                text: one(pod),
-                is_well: pod.state == PodState::Enrolled,
-            })
-        }
-        None => Ok(Shown {
-            is_well: status.is_well(),
-            text: all(&status),
-        }),
-    }
+    Ok(Shown {
+        is_well: status.is_well(),
+        text: all(&status),
+    })
+}
+
+/// One pod, as [`only`] has it.
+///
+/// # Errors
+/// When the answer cannot be read.
+pub fn pod(answer: &str) -> Result<Shown, ShowError> {
+    let pod: Pod = parse(answer)?;
+    Ok(Shown {
+        text: one(&pod),
+        is_well: pod.state == PodState::Enrolled,
+    })
+}
+
+/// What the agent says of one pod: `NAMESPACE/NAME`, a uid, or a name that is there once.
+///
+/// # Errors
+/// When there is no such pod, or the answer cannot be read.
+pub fn only(answer: &str, asked: &str) -> Result<String, ShowError> {
+    let status: Status = parse(answer)?;
+    let uid = &find(&status.pods, asked)?.uid;
+    let value: Value = parse(answer)?;
+    let pods = value["pods"].as_array().into_iter().flatten();
+    let found: Option<&Value> = pods.into_iter().find(|pod| pod["uid"] == uid.as_str());
+    Ok(found.unwrap_or(&Value::Null).to_string())
 }
 
 impl Status {
@@ -123,6 +139,7 @@ impl Status {
             && self.source.pods_known
             && self.map_error.is_none()
             && self.verification.drift.is_empty()
+            && self.verification.shadows.is_empty()
             && self.pods.iter().all(enrolled)
     }
 }
@@ -266,14 +283,14 @@ fn maps(status: &Status) -> Cell {
 
 fn hooks(node: &Node) -> Cell {
     let ago = ago(node.verified_seconds_ago);
-    if node.shadows.is_empty() && node.drift.is_empty() {
-        Cell::from(format!("ours come first, looked at {ago}")).styled(GOOD)
-    } else {
-        let text = format!(
-            "others come before ours in {} places, below; looked at {ago}",
-            node.shadows.len()
-        );
-        Cell::from(text).styled(BAD)
+    match (node.shadows.len(), node.drift.len()) {
+        (0, 0) => Cell::from(format!("ours come first, looked at {ago}")).styled(GOOD),
+        (shadows, drifts) => {
+            let text = format!(
+                "others before ours: {shadows}, drifts: {drifts}; see below; looked at {ago}"
+            );
+            Cell::from(text).styled(BAD)
+        }
     }
 }
 
@@ -377,3 +394,6 @@ fn shadow_line(shadow: &Shadow) -> String {
         format!("{cgroup}: before ours at {hook}: {}", names.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests;

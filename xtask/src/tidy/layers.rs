@@ -34,13 +34,15 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Whatever stands above the flow: it sees the layers, they do not see it.
-const ABOVE: [&str; 7] = [
+const ABOVE: [&str; 9] = [
     "app",
+    "ask",
     "cli",
     "admin",
     "metrics",
     "reconcile",
     "enrol",
+    "show",
     "zds",
 ];
 
