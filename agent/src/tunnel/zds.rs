@@ -50,6 +50,8 @@ pub struct Ztunnel {
 /// What sessions share.
 #[derive(Debug, Default)]
 struct Shared {
+    /// How long a ztunnel may take for its hello, and for each answer.
+    deadline: Duration,
     registry: Mutex<Registry>,
     /// Of those that said hello.
     connected: Mutex<BTreeMap<u64, Connected>>,
@@ -94,6 +96,8 @@ pub struct ZtunnelConnection {
 }
 
 impl Ztunnel {
+    const DEADLINE: Duration = Duration::from_secs(5);
+
     /// How long ztunnels get at the end to be told of removals.
     const DRAIN: Duration = Duration::from_secs(5);
 
@@ -102,13 +106,20 @@ impl Ztunnel {
     /// # Errors
     /// When another agent serves there, or the kernel refuses.
     pub fn start(path: &Path) -> Result<Self, ZdsError> {
+        Self::start_with(path, Self::DEADLINE)
+    }
+
+    fn start_with(path: &Path, deadline: Duration) -> Result<Self, ZdsError> {
         let (file, socket) = SocketFile::bind(path)?;
         let listener = Listener::new(socket).map_err(|source| ZdsError::Socket {
             what: "wait on a socket",
             path: path.to_owned(),
             source,
         })?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            deadline,
+            ..Shared::default()
+        });
         let stopping = CancellationToken::new();
         let server = tokio::spawn(serve(shared.clone(), listener, file, stopping.clone()));
         Ok(Self {
@@ -255,6 +266,8 @@ async fn serve(
             Some(_) = sessions.join_next() => continue,
             connection = listener.accept() => connection,
         };
+        // Those that have ended make room, also where they did so at this very moment.
+        while sessions.try_join_next().is_some() {}
         if sessions.len() >= CONNECTIONS_MAX {
             let why = Closed::TooMany;
             shared.stats.closed(&why);

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -14,9 +14,6 @@ use super::message::{self, VERSION};
 use super::packet::Connection;
 use super::registry::{Message, Step};
 use super::stats::{Answer, Kind};
-
-/// How long ztunnel may take for its hello, and for each answer.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A connection that was accepted, under a number higher than all before.
 pub(super) struct Session {
@@ -63,9 +60,9 @@ impl Session {
     async fn hello(&self) -> Result<(), Closed> {
         let packet = tokio::select! {
             () = self.stopping.cancelled() => return Err(Closed::Stopping),
-            packet = timeout(DEADLINE, self.connection.receive()) => packet,
+            packet = timeout(self.shared.deadline, self.connection.receive()) => packet,
         };
-        let packet = packet.map_err(|_| Closed::NoHello(DEADLINE))??;
+        let packet = packet.map_err(|_| Closed::NoHello(self.shared.deadline))??;
         match message::version_in(&packet) {
             Some(VERSION) => Ok(()),
             Some(version) => Err(Closed::Version(version)),
@@ -100,7 +97,7 @@ impl Session {
             return Err(self.unasked().await);
         }
         let started = Instant::now();
-        let after = DEADLINE;
+        let after = self.shared.deadline;
         let kind = message.kind;
         let answer = timeout(after, self.ask(message)).await;
         let answer = answer.unwrap_or(Err(Closed::NoAnswer { kind, after }));

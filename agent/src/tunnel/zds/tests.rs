@@ -19,8 +19,12 @@ use super::{Ztunnel, ZtunnelStatus};
 use crate::model::PodSpec;
 use crate::tunnel::Readiness;
 
-/// Longer than any deadline of the protocol.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// For what must come; machines are slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The server's, where nothing is to be late: longer than a test waits for anything.
+const PATIENT: Duration = Duration::from_secs(120);
+/// Where something is.
+const IMPATIENT: Duration = Duration::from_millis(300);
 
 /// A directory of a test's own, removed at the end.
 struct Directory(PathBuf);
@@ -60,8 +64,19 @@ impl Server {
     }
 
     fn closed() -> Self {
+        Self::with(PATIENT)
+    }
+
+    /// With the gate open, and little time for answers.
+    fn impatient() -> Self {
+        let server = Self::with(IMPATIENT);
+        server.ztunnel.pods_registered();
+        server
+    }
+
+    fn with(deadline: Duration) -> Self {
         let directory = Directory::new();
-        let ztunnel = Ztunnel::start(&directory.socket()).unwrap();
+        let ztunnel = Ztunnel::start_with(&directory.socket(), deadline).unwrap();
         Self { ztunnel, directory }
     }
 

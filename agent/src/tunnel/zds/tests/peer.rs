@@ -105,6 +105,13 @@ impl Peer {
         self.read(MsgFlags::MSG_DONTWAIT) == Err(nix::Error::EWOULDBLOCK)
     }
 
+    /// Says hello, and waits until it is spoken to, or turned away.
+    pub(super) fn has_come_in(&self) -> bool {
+        let is_said = self.socket.send(&[0x08, 0x01]).is_ok();
+        let answer = || self.read(MsgFlags::empty());
+        is_said && answer().is_ok_and(|packet| !packet.bytes.is_empty())
+    }
+
     /// Waits until the other side closes; nothing else may come before.
     pub(super) fn expect_end(&self) {
         match self.read(MsgFlags::empty()) {
