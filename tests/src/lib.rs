@@ -6,6 +6,7 @@
 //!                        └─► peers, dial, raw  who talks to whom
 //!                        └─► pki ─► forward    HBONE without a tunnel of ours in between
 //!                        └─► zds                a ztunnel as far as its agent can tell
+//!                        └─► istiod             a control plane, likewise
 //!                        └─► load              traffic of every class at once, all of it checked
 //!                        └─► process ─► envoy, ztunnel  what is started in there
 //! ```
@@ -25,6 +26,7 @@ pub mod forward;
 pub mod http;
 pub mod interrupt;
 mod ip;
+pub mod istiod;
 pub mod load;
 pub mod netns;
 pub mod peers;

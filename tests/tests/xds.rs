@@ -4,11 +4,15 @@
 mod faults;
 #[path = "xds/histories.rs"]
 mod histories;
-#[path = "xds/istiod.rs"]
-mod istiod;
 #[path = "xds/listener.rs"]
 mod listener;
+#[path = "xds/naive.rs"]
+mod naive;
+#[path = "xds/orders.rs"]
+mod orders;
 #[path = "xds/protocol.rs"]
 mod protocol;
-#[path = "xds/resources.rs"]
-mod resources;
+#[path = "xds/proxy.rs"]
+mod proxy;
+#[path = "xds/wires.rs"]
+mod wires;

@@ -21,4 +21,5 @@ mod stats;
 pub use client::XdsSource;
 pub use identity::NodeIdentity;
 pub use options::{XdsLimits, XdsOptions, XdsTls};
+pub use state::{ADDRESS, AUTHORIZATION, Refused, Response, XdsState};
 pub use stats::{XdsKind, XdsSnapshot, XdsStats};

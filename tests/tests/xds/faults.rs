@@ -6,10 +6,12 @@ use anyhow::{Context as _, Result, ensure};
 use tonic::Status;
 use waysteer::source::xds::XdsOptions;
 
-use super::istiod::{Istiod, Reserved};
 use super::listener::{Listener, options, tls};
 use super::protocol::{connect, greet};
-use super::resources::{ADDRESS, AUTHORIZATION, of_workload, resource, response, uid, workload};
+use waysteer_tests::istiod::resources::{
+    ADDRESS, AUTHORIZATION, of_workload, resource, response, uid, workload,
+};
+use waysteer_tests::istiod::{Istiod, Reserved};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_comes_late_and_comes_again() -> Result<()> {
@@ -67,6 +69,7 @@ async fn a_refused_token_is_read_again() -> Result<()> {
             l.errors.iter().any(|(_, e)| e.contains("expired"))
         })
         .await?;
+    ensure!(listener.stats.snapshot().disconnections["denied"] == 1);
     let session = server.accept().await?;
     let bearer = session.metadata.get("authorization").context("no token")?;
     ensure!(bearer == "Bearer new");
@@ -101,6 +104,16 @@ async fn the_servers_certificate_is_checked() -> Result<()> {
     });
     listener.until("refusal", |l| !l.errors.is_empty()).await?;
     ensure!(listener.stats.snapshot().connections == 0);
+    ensure!(listener.stats.snapshot().disconnections["tls"] > 0);
+    // A file without any.
+    std::fs::write(&root, "none")?;
+    listener
+        .until("no authority", |l| {
+            l.errors
+                .iter()
+                .any(|(_, e)| e.contains("no certificate of an authority"))
+        })
+        .await?;
     // The authority is rotated.
     std::fs::write(&root, ours.cert.pem())?;
     let mut session = connect(&mut server).await?;

@@ -1,21 +1,29 @@
 //! Whatever the way, the tables are those of what istiod has in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Result, ensure};
-use waysteer::compile::compile;
+use anyhow::{Context as _, Result, ensure};
+use waysteer::address::{from_wire, to_wire};
+use waysteer::compile::{TableLookup, Tables, compile};
 use waysteer::model::Mesh;
 use waysteer::source::xds::proto::authorization::{Authorization, Scope};
 use waysteer::source::xds::proto::discovery::{DeltaDiscoveryResponse, Resource};
-use waysteer::source::xds::proto::workload::{LoadBalancing, Service, Workload, WorkloadStatus};
+use waysteer::source::xds::proto::workload::{
+    LoadBalancing, Port, Service, Visibility, Workload, WorkloadStatus,
+};
+use waysteer_common::abi::pod::PodKey;
+use waysteer_common::classify::{Flow, classify};
+use waysteer_common::verdict::Reason;
 
-use super::istiod::{Istiod, Session};
 use super::listener::{Listener, node, options, pod};
+use super::naive::{Naive, Outcome};
 use super::protocol::greet;
-use super::resources::{
+use waysteer_tests::istiod::resources::{
     ADDRESS, AUTHORIZATION, in_service, ip, of_policy, of_service, of_workload, response, service,
     waypoint, workload,
 };
+use waysteer_tests::istiod::{Istiod, Session};
 
 const HISTORIES: u64 = 12;
 const STEPS: usize = 40;
@@ -76,6 +84,17 @@ impl Control {
             made.waypoint = Some(waypoint(numbers.below(5) as u16));
         }
         made.canonical = numbers.one_in(2);
+        // Any of them may be a waypoint.
+        made.ports.push(Port {
+            service_port: 15008,
+            target_port: 15008,
+        });
+        if numbers.one_in(4) {
+            made.namespace = "other".into();
+        }
+        if numbers.one_in(6) {
+            made.visibility = Visibility::Namespace.into();
+        }
         if numbers.one_in(3) {
             made.addresses = service(numbers.below(5) as u16).addresses;
         }
@@ -152,7 +171,7 @@ impl Control {
     }
 }
 
-async fn follow(seed: u64) -> Result<()> {
+async fn follow(seed: u64) -> Result<BTreeSet<&'static str>> {
     let numbers = &mut Numbers(seed);
     let mut control = Control::default();
     let mut server = Istiod::start().await?;
@@ -185,7 +204,72 @@ async fn follow(seed: u64) -> Result<()> {
         .await?;
     let tables = compile(&expected, &node(), &[pod()]).tables;
     ensure!(*listener.compiler.tables() == tables, "seed {seed}");
-    listener.stop().await
+    let reasons = check(&control, &tables).with_context(|| format!("seed {seed}"))?;
+    listener.stop().await?;
+    Ok(reasons)
+}
+
+/// The tables say of every connection what istiod's resources say; in return with which reasons.
+fn check(control: &Control, tables: &Tables) -> Result<BTreeSet<&'static str>> {
+    let naive = Naive::new(&control.resources)?;
+    let workloads = (0..15).map(|number| IpAddr::from([10, 0, 0, number]));
+    let services = (0..6).map(|number| IpAddr::from([10, 3, 0, number]));
+    let mut reasons = BTreeSet::new();
+    for ip in workloads.chain(services) {
+        for port in [80, 81, 15008] {
+            let to = SocketAddr::new(ip, port);
+            let expected = naive.outcomes(to);
+            let mut missing: Vec<&Outcome> = expected.iter().collect();
+            for draw in 0..256_u32 {
+                let (outcome, reason) = verdict(tables, to, draw << 24)?;
+                let is_expected = |one: &&Outcome| {
+                    let any = Outcome {
+                        reason: one.reason.and(outcome.reason),
+                        ..outcome.clone()
+                    };
+                    **one == any
+                };
+                ensure!(
+                    expected.iter().any(|one| is_expected(&one)),
+                    "{to}: {outcome:?} {reason:?} is none of {expected:?}"
+                );
+                missing.retain(|one| !is_expected(one));
+                reasons.insert(reason.label());
+            }
+            // Each endpoint is drawn; none has a share below a 256th.
+            ensure!(missing.is_empty(), "{to}: never {missing:?}");
+        }
+    }
+    Ok(reasons)
+}
+
+fn verdict(tables: &Tables, to: SocketAddr, random: u32) -> Result<(Outcome, Reason)> {
+    let key = PodKey { netns: 1.into() };
+    let flow = Flow {
+        pod: tables.pods.get(&key).context("the pod")?,
+        netns: 1,
+        destination: to_wire(to.ip()),
+        port: to.port(),
+    };
+    // Two draws: the slot, and between it and its alias.
+    let draws = std::cell::Cell::new(false);
+    let lookup = TableLookup {
+        tables,
+        random: || match draws.replace(true) {
+            false => random,
+            true => random << 4,
+        },
+    };
+    let verdict = classify(&flow, &lookup);
+    let hop = &verdict.next_hop;
+    let at = SocketAddr::new(from_wire(hop.address), hop.port);
+    let outcome = Outcome {
+        class: verdict.class,
+        reason: Some(verdict.reason),
+        steered: verdict.steer,
+        next_hop: (hop.port != 0).then_some((at, hop.hbone)),
+    };
+    Ok((outcome, verdict.reason))
 }
 
 /// The same, told once and in order to somebody who knows nothing.
@@ -210,8 +294,19 @@ async fn reference(control: &Control) -> Result<Mesh> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_history_leads_to_what_istiod_has() -> Result<()> {
+    let mut reasons = BTreeSet::new();
     for seed in 1..=HISTORIES {
-        follow(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).await?;
+        reasons.extend(follow(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).await?);
     }
+    // The histories come to something.
+    for reason in [
+        "ServiceWaypoint",
+        "WorkloadWaypoint",
+        "WaypointUnresolved",
+        "ServiceHbone",
+    ] {
+        ensure!(reasons.contains(reason), "{reason} in {reasons:?}");
+    }
+    ensure!(reasons.len() >= 10, "{reasons:?}");
     Ok(())
 }

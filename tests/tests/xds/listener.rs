@@ -14,7 +14,7 @@ use waysteer::model::Mesh;
 use waysteer::source::Event;
 use waysteer::source::xds::{NodeIdentity, XdsLimits, XdsOptions, XdsSource, XdsStats, XdsTls};
 
-use super::istiod::DEADLINE;
+use waysteer_tests::istiod::DEADLINE;
 
 pub(super) struct Listener {
     events: mpsc::Receiver<Event>,

@@ -8,12 +8,12 @@ use waysteer::model::{NamespacedName, Uid};
 use waysteer::source::xds::proto::authorization::Authorization;
 use waysteer::source::xds::proto::workload::Workload;
 
-use super::istiod::{Istiod, Session};
 use super::listener::{Listener, options};
-use super::resources::{
+use waysteer_tests::istiod::resources::{
     ADDRESS, AUTHORIZATION, hostname, in_service, of_policy, of_service, of_workload, removal,
     response, service, uid, workload,
 };
+use waysteer_tests::istiod::{Istiod, Session};
 
 /// The two first requests.
 pub(super) async fn greet(session: &mut Session) -> Result<[HashMap<String, String>; 2]> {

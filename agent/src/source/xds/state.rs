@@ -12,15 +12,15 @@ use super::proto::workload::{Address, address};
 use super::{convert, policy};
 use crate::model::{Delta, NamespacedName, Policy, PolicyScope, Rejection, Uid};
 
-pub(super) const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
-pub(super) const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
+pub const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
+pub const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
 
 /// The subscribed types, in the order of the first requests.
 pub(super) const TYPES: [&str; 2] = [ADDRESS, AUTHORIZATION];
 
-/// Of all connections so far.
+/// Of all connections so far: from messages to changes of the mesh, without any I/O.
 #[derive(Debug, Default)]
-pub(super) struct XdsState {
+pub struct XdsState {
     address: Resources,
     authorization: Resources,
     names: Interner,
@@ -61,16 +61,16 @@ struct Rejected {
 
 /// One resource that was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) resource: String,
-    pub(super) error: String,
+pub struct Refused {
+    pub resource: String,
+    pub error: String,
 }
 
 /// What a response comes to.
 #[derive(Debug)]
-pub(super) struct Response {
-    pub(super) delta: Delta,
-    pub(super) refused: Vec<Refused>,
+pub struct Response {
+    pub delta: Delta,
+    pub refused: Vec<Refused>,
 }
 
 impl XdsState {
@@ -104,7 +104,7 @@ impl XdsState {
     }
 
     /// Takes a response; `None` where its type was not asked for.
-    pub(super) fn take(&mut self, response: DeltaDiscoveryResponse) -> Option<Response> {
+    pub fn take(&mut self, response: DeltaDiscoveryResponse) -> Option<Response> {
         let DeltaDiscoveryResponse {
             resources,
             removed_resources,
@@ -293,11 +293,26 @@ fn read_address(resource: &Resource, names: &mut Interner) -> Result<Accepted, U
             .map(Box::new)
             .map(Accepted::Service),
     };
-    accepted.map_err(|error| Unreadable {
-        error: error.to_string(),
+    let accepted = accepted.map_err(|error| error.to_string());
+    let named = accepted.and_then(|accepted| named(resource, accepted));
+    named.map_err(|error| Unreadable {
+        error,
         addresses,
         addresses_unknown,
     })
+}
+
+/// A removal says the resource's name only, and others refer to what is in it: it must be the same.
+fn named(resource: &Resource, accepted: Accepted) -> Result<Accepted, String> {
+    let name = match &accepted {
+        Accepted::Workload(workload) => workload.uid.to_string(),
+        Accepted::Service(service) => service.hostname.to_string(),
+        Accepted::Policy(policy) => policy.name.to_string(),
+    };
+    match name == resource.name {
+        true => Ok(accepted),
+        false => Err(format!("what is in it is called {name:?}")),
+    }
 }
 
 fn read_policy(resource: &Resource) -> Result<Accepted, Unreadable> {

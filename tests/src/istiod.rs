@@ -1,4 +1,6 @@
-//! A control plane that says what a test tells it to.
+//! A control plane that says what a test tells it to: istiod, as far as a node can tell.
+
+pub mod resources;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -17,30 +19,33 @@ use waysteer::source::xds::proto::discovery::aggregated_discovery_service_server
 use waysteer::source::xds::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
 /// Nothing takes longer, on however busy a machine.
-pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A listening control plane; it ends when dropped.
-pub(super) struct Istiod {
-    pub(super) address: SocketAddr,
+#[derive(Debug)]
+pub struct Istiod {
+    pub address: SocketAddr,
     sessions: mpsc::Receiver<Session>,
     _stop: oneshot::Sender<()>,
 }
 
 /// One stream of a client; it ends when dropped.
-pub(super) struct Session {
-    pub(super) metadata: MetadataMap,
+#[derive(Debug)]
+pub struct Session {
+    pub metadata: MetadataMap,
     requests: Streaming<DeltaDiscoveryRequest>,
     responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
 }
 
 /// An address that refuses connections while nobody listens there, and that nobody else gets.
-pub(super) struct Reserved {
-    pub(super) address: SocketAddr,
+#[derive(Debug)]
+pub struct Reserved {
+    pub address: SocketAddr,
     _bound: TcpSocket,
 }
 
 impl Reserved {
-    pub(super) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let bound = shared_socket(any)?;
         Ok(Self {
@@ -64,22 +69,23 @@ fn shared_socket(address: SocketAddr) -> Result<TcpSocket> {
 struct Service(mpsc::Sender<Session>);
 
 impl Istiod {
-    pub(super) async fn start() -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         Self::serve(listener, None)
     }
 
     /// On an address that is this test's own.
-    pub(super) fn start_at(address: &Reserved) -> Result<Self> {
+    pub fn start_at(address: &Reserved) -> Result<Self> {
         Self::serve(address.socket()?.listen(16)?, None)
     }
 
-    pub(super) async fn start_tls(certificate: &str, key: &str) -> Result<Self> {
+    pub async fn start_tls(certificate: &str, key: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         Self::serve(listener, Some(Identity::from_pem(certificate, key)))
     }
 
-    fn serve(listener: TcpListener, identity: Option<Identity>) -> Result<Self> {
+    /// On a listener that is there already.
+    pub fn serve(listener: TcpListener, identity: Option<Identity>) -> Result<Self> {
         let address = listener.local_addr()?;
         let (accepted, sessions) = mpsc::channel(16);
         let (stop, stopped) = oneshot::channel();
@@ -106,7 +112,8 @@ impl Istiod {
         })
     }
 
-    pub(super) async fn accept(&mut self) -> Result<Session> {
+    /// The next stream, soon.
+    pub async fn accept(&mut self) -> Result<Session> {
         let session = timeout(DEADLINE, self.sessions.recv()).await;
         session
             .context("no stream was opened")?
@@ -115,14 +122,14 @@ impl Istiod {
 }
 
 impl Session {
-    pub(super) async fn request(&mut self) -> Result<DeltaDiscoveryRequest> {
+    pub async fn request(&mut self) -> Result<DeltaDiscoveryRequest> {
         let request = timeout(DEADLINE, self.requests.message()).await;
         request
             .context("no request came")??
             .ok_or_else(|| anyhow!("the client ended the stream"))
     }
 
-    pub(super) async fn send(&self, response: DeltaDiscoveryResponse) -> Result<()> {
+    pub async fn send(&self, response: DeltaDiscoveryResponse) -> Result<()> {
         self.responses
             .send(Ok(response))
             .await
@@ -130,7 +137,7 @@ impl Session {
     }
 
     /// Sends, and waits for the answer to just this.
-    pub(super) async fn exchange(
+    pub async fn exchange(
         &mut self,
         response: DeltaDiscoveryResponse,
     ) -> Result<DeltaDiscoveryRequest> {
@@ -141,7 +148,7 @@ impl Session {
         Ok(answer)
     }
 
-    pub(super) async fn fail(self, status: Status) {
+    pub async fn fail(self, status: Status) {
         let _ = self.responses.send(Err(status)).await;
     }
 }

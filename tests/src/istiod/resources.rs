@@ -9,24 +9,24 @@ use waysteer::source::xds::proto::workload::{
     TunnelProtocol, Workload, address, gateway_address,
 };
 
-pub(super) const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
-pub(super) const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
+pub const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
+pub const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
 
 /// `10.0.x.y` for small numbers.
-pub(super) fn ip(number: u16) -> Vec<u8> {
+pub fn ip(number: u16) -> Vec<u8> {
     let [high, low] = number.to_be_bytes();
     vec![10, 0, high, low]
 }
 
-pub(super) fn uid(number: u16) -> String {
+pub fn uid(number: u16) -> String {
     format!("cluster1//Pod/default/w{number}")
 }
 
-pub(super) fn hostname(number: u16) -> String {
+pub fn hostname(number: u16) -> String {
     format!("s{number}.default.svc.cluster.local")
 }
 
-pub(super) fn workload(number: u16) -> Workload {
+pub fn workload(number: u16) -> Workload {
     Workload {
         uid: uid(number),
         name: format!("w{number}"),
@@ -39,7 +39,7 @@ pub(super) fn workload(number: u16) -> Workload {
     }
 }
 
-pub(super) fn in_service(mut workload: Workload, service: u16) -> Workload {
+pub fn in_service(mut workload: Workload, service: u16) -> Workload {
     let name = format!("default/{}", hostname(service));
     let ports = vec![Port {
         service_port: 80,
@@ -49,7 +49,7 @@ pub(super) fn in_service(mut workload: Workload, service: u16) -> Workload {
     workload
 }
 
-pub(super) fn service(number: u16) -> Service {
+pub fn service(number: u16) -> Service {
     Service {
         name: format!("s{number}"),
         namespace: "default".into(),
@@ -67,7 +67,7 @@ pub(super) fn service(number: u16) -> Service {
     }
 }
 
-pub(super) fn waypoint(service: u16) -> GatewayAddress {
+pub fn waypoint(service: u16) -> GatewayAddress {
     GatewayAddress {
         destination: Some(gateway_address::Destination::Hostname(NamespacedHostname {
             namespace: "default".into(),
@@ -77,14 +77,14 @@ pub(super) fn waypoint(service: u16) -> GatewayAddress {
     }
 }
 
-pub(super) fn of_workload(workload: &Workload, version: &str) -> Resource {
+pub fn of_workload(workload: &Workload, version: &str) -> Resource {
     let message = Address {
         r#type: Some(address::Type::Workload(workload.clone())),
     };
     resource(&workload.uid, version, ADDRESS, message.encode_to_vec())
 }
 
-pub(super) fn of_service(service: &Service, version: &str) -> Resource {
+pub fn of_service(service: &Service, version: &str) -> Resource {
     let message = Address {
         r#type: Some(address::Type::Service(service.clone())),
     };
@@ -92,12 +92,12 @@ pub(super) fn of_service(service: &Service, version: &str) -> Resource {
     resource(&name, version, ADDRESS, message.encode_to_vec())
 }
 
-pub(super) fn of_policy(policy: &Authorization, version: &str) -> Resource {
+pub fn of_policy(policy: &Authorization, version: &str) -> Resource {
     let name = format!("{}/{}", policy.namespace, policy.name);
     resource(&name, version, AUTHORIZATION, policy.encode_to_vec())
 }
 
-pub(super) fn resource(name: &str, version: &str, type_url: &str, value: Vec<u8>) -> Resource {
+pub fn resource(name: &str, version: &str, type_url: &str, value: Vec<u8>) -> Resource {
     Resource {
         name: name.into(),
         version: version.into(),
@@ -109,11 +109,7 @@ pub(super) fn resource(name: &str, version: &str, type_url: &str, value: Vec<u8>
     }
 }
 
-pub(super) fn response(
-    type_url: &str,
-    nonce: &str,
-    resources: Vec<Resource>,
-) -> DeltaDiscoveryResponse {
+pub fn response(type_url: &str, nonce: &str, resources: Vec<Resource>) -> DeltaDiscoveryResponse {
     DeltaDiscoveryResponse {
         type_url: type_url.into(),
         nonce: nonce.into(),
@@ -122,7 +118,7 @@ pub(super) fn response(
     }
 }
 
-pub(super) fn removal(type_url: &str, nonce: &str, names: &[&str]) -> DeltaDiscoveryResponse {
+pub fn removal(type_url: &str, nonce: &str, names: &[&str]) -> DeltaDiscoveryResponse {
     DeltaDiscoveryResponse {
         removed_resources: names.iter().map(ToString::to_string).collect(),
         ..response(type_url, nonce, Vec::new())
