@@ -32,8 +32,12 @@ fn generate() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let files = ["workload.proto", "authorization.proto", "discovery.proto"];
     let descriptors = protox::compile(files, ["proto"])?;
-    // The server's side is for tests.
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // The server's side is for tests; without I/O there are messages only.
+    let with_service = env::var_os("CARGO_FEATURE_AGENT").is_some();
+    tonic_prost_build::configure()
+        .build_client(with_service)
+        .build_server(with_service)
+        .compile_fds(descriptors)?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use waysteer_hbone::certs::{CertError, CertSource, FileCerts};
 use crate::admin::{AdminError, Listeners, Sources};
 use crate::cleanup;
 use crate::compile::Node;
-use crate::config::{CgroupRoot, Config, DirectLocal, Identity, OnStop, Tunnel};
+use crate::config::{Config, DirectLocal, Identity, OnStop, Tunnel};
 use crate::enrol::Enroller;
 use crate::error::chain;
 use crate::events::describe;
@@ -102,10 +102,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         ..LoadOptions::default()
     };
     let mut loaded = Programs::load(&object, &options)?;
-    let cgroup = match &config.cgroup {
-        CgroupRoot::Detect => cgroup::root(None)?,
-        CgroupRoot::Path(path) => cgroup::root(Some(path))?,
-    };
+    let cgroup = cgroup::root(config.cgroup.given())?;
     let cgroup_links = loaded.programs.attach_cgroup(&cgroup)?;
     let host_netns = netns::current_cookie().map_err(AppError::Cookie)?;
     tracing::info!(

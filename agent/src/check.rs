@@ -1,17 +1,39 @@
-//! `waysteer check`: whether this kernel and these privileges are enough, a line each.
+//! `waysteer check`: whether this kernel, these privileges and this configuration are enough, a line
+//! each.
+
+mod xds;
+
+use std::path::Path;
 
 use anyhow::bail;
 
 use crate::cli::CheckArgs;
+use crate::config::{Config, ConfigError, PIN_ROOT, Source, SourceArgs};
+use crate::error::chain;
 use crate::kernel::features::{self, Finding, Outcome};
 
-/// Prints what was found.
+/// Prints what was found: of the kernel always, of what a configuration asks for where there is one.
 ///
 /// # Errors
 /// When something that is needed is missing.
-pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
-    let findings = features::check(None, None, &args.pin_root);
-    if args.json {
+pub async fn run(args: &CheckArgs) -> anyhow::Result<()> {
+    let CheckArgs {
+        json,
+        config,
+        settings,
+    } = args;
+    // Most who ask about a kernel have no configuration yet.
+    let is_configured = config.is_some() || settings.source != SourceArgs::default();
+    let config = is_configured.then(|| Config::load(config.as_deref(), settings));
+    let (cgroup, pin_root) = match &config {
+        Some(Ok(config)) => (config.cgroup.given(), Some(config.pin_root.as_path())),
+        Some(Err(_)) | None => (settings.cgroup.as_deref(), settings.pin_root.as_deref()),
+    };
+    let mut findings = features::check(None, cgroup, pin_root.unwrap_or(Path::new(PIN_ROOT)));
+    if let Some(config) = &config {
+        findings.extend(of_configuration(config).await);
+    }
+    if *json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
         findings.iter().for_each(tell);
@@ -26,10 +48,45 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
     }
 }
 
+async fn of_configuration(config: &Result<Config, ConfigError>) -> Vec<Finding> {
+    match config {
+        Ok(Config {
+            source: Source::Xds(xds),
+            ..
+        }) => xds::findings(xds).await,
+        // Files may come later, and the agent says what is wrong with them.
+        Ok(_) => Vec::new(),
+        Err(error) => vec![Finding {
+            what: "configuration".to_owned(),
+            outcome: Outcome::Fails {
+                reason: chain(error),
+            },
+        }],
+    }
+}
+
 fn tell(Finding { what, outcome }: &Finding) {
     match outcome {
         Outcome::Works { detail } => println!("ok       {what}: {detail}"),
         Outcome::Information { detail } => println!("info     {what}: {detail}"),
         Outcome::Fails { reason } => println!("missing  {what}: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigArgs;
+
+    #[tokio::test]
+    async fn a_wrong_configuration_is_one_of_the_findings() {
+        let missing = Path::new("/nowhere/waysteer.toml");
+        let config = Config::load(Some(missing), &ConfigArgs::default());
+        let found = of_configuration(&config).await;
+        let [finding] = found.as_slice() else {
+            panic!("{found:?}");
+        };
+        assert!(finding.is_failure());
+        assert!(format!("{finding:?}").contains("/nowhere/waysteer.toml"));
     }
 }

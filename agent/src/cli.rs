@@ -18,8 +18,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the agent
     Run(Box<RunArgs>),
-    /// Report whether this kernel and these privileges are enough
-    Check(CheckArgs),
+    /// Report whether this kernel, these privileges and this configuration are enough
+    Check(Box<CheckArgs>),
     /// Show which pods are captured, and what is wrong; without an agent, from what is pinned
     ///
     /// The exit status is 0 where all is well, 3 where something is not, 1 where that cannot be told.
@@ -76,9 +76,11 @@ pub struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Where programs, maps and links are to be pinned
-    #[arg(long, env = "WAYSTEER_PIN_ROOT", default_value = PIN_ROOT)]
-    pub pin_root: PathBuf,
+    /// The agent's configuration file, TOML or YAML: what it asks for is looked at too
+    #[arg(long, env = "WAYSTEER_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: ConfigArgs,
 }
 
 #[derive(Debug, clap::Args)]

@@ -85,6 +85,15 @@ pub enum CgroupRoot {
     Path(PathBuf),
 }
 
+impl CgroupRoot {
+    pub fn given(&self) -> Option<&Path> {
+        match self {
+            Self::Detect => None,
+            Self::Path(path) => Some(path),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Admin {
     /// Of `/livez`, `/readyz`, `/metrics` and `/debug`.

@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
     let well = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
         Command::Run(args) => run(*args).await.map(well),
-        Command::Check(args) => check::run(&args).map(well),
+        Command::Check(args) => check::run(&args).await.map(well),
         Command::Status(args) => ask::status(&args).await,
         Command::Flows(args) => ask::flows(&args).await,
         Command::Cleanup(args) => cleanup::run(&args).await.map(well),

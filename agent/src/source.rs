@@ -1,5 +1,6 @@
 //! Where the mesh and the local pods come from.
 
+#[cfg(feature = "agent")]
 pub mod file;
 pub mod xds;
 
