@@ -166,7 +166,7 @@ async fn readyz(AxumState(sources): Shared) -> Response {
     }
     for pod in sources.state.pods() {
         match &pod.state {
-            PodState::Enrolled => {}
+            PodState::Enrolled | PodState::Leaving => {}
             PodState::Pending(reason) | PodState::Drifted(reason) | PodState::Failed(reason) => {
                 missing.push(format!("pod {}/{}: {reason}", pod.namespace, pod.name));
             }

@@ -150,11 +150,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         node: node(&config),
         maps: loaded.maps,
         host_netns,
-        enroller: Enroller {
-            programs: loaded.programs,
-            records,
-            tunnel: tunnel.clone(),
-        },
+        enroller: Enroller::new(loaded.programs, records, tunnel.clone()),
         cgroup,
         verify_interval: Duration::from_secs(config.verify_interval.into()),
         view,
@@ -180,6 +176,10 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
 /// Removes what is not a pod's.
 fn close(root: PinRoot, generation: &Generation, links: CgroupLinks) -> Result<(), AppError> {
     links.detach()?;
+    if generation.has_pod_links()? {
+        tracing::warn!("programs that guard open connections stay: see waysteer cleanup");
+        return Ok(());
+    }
     generation.remove()?;
     if let Some(records) = Records::find(&root)? {
         // What could not be undone stays written down, for `waysteer cleanup`.

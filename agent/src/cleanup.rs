@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::files::MADE;
-use self::inventory::Item;
+use self::inventory::{CONNECTIONS, Item};
 use crate::cli::CleanupArgs;
 use crate::client;
 use crate::config::PIN_ROOT;
@@ -127,7 +127,11 @@ fn tell(outcome: &Outcome, dry_run: bool, json: bool) -> anyhow::Result<()> {
     }
     let verb = if dry_run { "would remove" } else { "removed" };
     for item in &outcome.removed {
-        println!("{verb} {item}");
+        match (item.kind, dry_run) {
+            (CONNECTIONS, true) => println!("would end {item}"),
+            (CONNECTIONS, false) => println!("ended {item}"),
+            _ => println!("{verb} {item}"),
+        }
     }
     for item in &outcome.left {
         println!("still there: {item}");

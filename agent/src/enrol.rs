@@ -1,31 +1,36 @@
 //! Capturing one pod, and letting it go.
 
+mod capture;
 mod verify;
+mod withdraw;
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::task::block_in_place;
 
 use crate::compile::EnrolledPod;
 use crate::kernel::attach::{AttachError, PodLinks};
+use crate::kernel::connections::ConnectionsError;
 use crate::kernel::inspect::InspectError;
 use crate::kernel::load::Programs;
 use crate::kernel::netns::{NetnsError, PodNetns, PodNetwork};
-use crate::kernel::records::{Record, RecordError, Records};
+use crate::kernel::records::{RecordError, Records};
 use crate::kernel::redirect::{Redirect, RedirectError};
 use crate::kernel::route_socket::RouteSocketError;
 use crate::model::PodSpec;
 use crate::tunnel::{Readiness, Tunnel, TunnelError};
 
+pub use capture::Captured;
 pub use verify::Look;
 
-/// Puts rules and programs into pods' netns, and hands pods to the tunnel.
-#[derive(Debug)]
+/// Puts rules and programs into pods' netns, and hands pods to the tunnel. A clone works with the
+/// same programs and records, on another thread.
+#[derive(Clone, Debug)]
 pub struct Enroller {
-    pub programs: Programs,
-    pub records: Records,
+    programs: Arc<Mutex<Programs>>,
+    records: Arc<Mutex<Records>>,
     pub tunnel: Arc<Tunnel>,
 }
 
@@ -63,105 +68,31 @@ pub enum EnrolError {
     Attach(#[from] AttachError),
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    #[error(transparent)]
+    Connections(#[from] ConnectionsError),
+    #[error("the pod's network namespace was not visited to the end")]
+    Visit(#[source] tokio::task::JoinError),
     #[error("cannot keep the network namespace open")]
     Keep(#[source] std::io::Error),
 }
 
-/// What is in a netns after [`Enroller::capture`].
-struct Captured {
-    network: PodNetwork,
-    redirect: Redirect,
-    links: PodLinks,
-    is_elder: bool,
-}
-
 impl Enroller {
-    /// In this order: the record of what is to be changed, routes for what will be marked,
-    /// programs. Then the caller writes the maps, and only then does `connect` mark anything; then
-    /// the tunnel gets the pod ([`Self::serve`]).
-    ///
-    /// Each step looks what is there, so that it does not matter how far an earlier process came.
-    ///
-    /// # Errors
-    /// When any part fails; what was done until then is undone, unless the pod was captured before.
-    pub fn capture(&mut self, spec: PodSpec, taken: &[u64]) -> Result<Enrolment, EnrolError> {
-        let visited = block_in_place(|| {
-            PodNetns::visit(&spec.netns, |netns| {
-                if taken.contains(&netns.cookie()) {
-                    let path = spec.netns.display().to_string();
-                    return Err(EnrolError::Taken { path });
-                }
-                self.capture_here(netns.cookie(), &spec)
-            })
-        });
-        let (netns, captured) = visited?;
-        let Captured {
-            network,
-            redirect,
-            links,
-            is_elder,
-        } = captured?;
-        Ok(Enrolment {
-            spec,
-            netns,
-            network,
-            redirect,
-            links,
-            is_elder,
-        })
-    }
-
-    /// In the calling thread's netns, which has this cookie.
-    fn capture_here(&mut self, cookie: u64, spec: &PodSpec) -> Result<Captured, EnrolError> {
-        let network = PodNetwork::of_this_thread()?;
-        if network.addresses.is_empty() {
-            return Err(EnrolError::NoAddress);
-        }
-        if network.devices.is_empty() {
-            return Err(EnrolError::NoDevice);
-        }
-        let known = self.records.get(cookie)?;
-        let is_new = known.is_none();
-        let redirect = Redirect::plan_here(known.map(|record| record.before))?;
-        let record = Record::new(spec, redirect.before().clone());
-        self.records.put(cookie, &record)?;
-        let attached = redirect.apply_here(&network).map_err(EnrolError::from);
-        let attached = attached.and_then(|()| self.attach_here(cookie, &network));
-        match attached {
-            Ok((links, is_elder)) => Ok(Captured {
-                network,
-                redirect,
-                links,
-                is_elder,
-            }),
-            Err(error) => {
-                if is_new {
-                    self.undo_here(cookie, redirect);
-                }
-                Err(error)
-            }
+    pub fn new(programs: Programs, records: Records, tunnel: Arc<Tunnel>) -> Self {
+        Self {
+            programs: Arc::new(Mutex::new(programs)),
+            records: Arc::new(Mutex::new(records)),
+            tunnel,
         }
     }
 
-    /// Links of an older generation stay until [`Self::take_over`].
-    fn attach_here(
-        &self,
-        cookie: u64,
-        network: &PodNetwork,
-    ) -> Result<(PodLinks, bool), EnrolError> {
-        Ok(match self.programs.elder_links(cookie)? {
-            Some(links) => (links, true),
-            None => (self.programs.attach_here(cookie, network)?, false),
-        })
+    /// While a pod is being captured they are not to be had. Blocks.
+    pub fn programs(&self) -> MutexGuard<'_, Programs> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn undo_here(&mut self, cookie: u64, redirect: Redirect) {
-        match redirect.remove_here().map_err(EnrolError::from) {
-            Ok(()) => self.forget(cookie),
-            Err(error) => {
-                tracing::warn!(%error, "rules of a pod that was not enrolled stay behind");
-            }
-        }
+    /// Blocks, but never for long.
+    pub fn records(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Exchanges the programs of an older generation for ours. The pod must be in our maps.
@@ -172,7 +103,7 @@ impl Enroller {
         let Enrolment { netns, network, .. } = enrolment;
         let cookie = netns.cookie();
         enrolment.links =
-            block_in_place(|| netns.run(|| self.programs.attach_here(cookie, network)))??;
+            block_in_place(|| netns.run(|| self.programs().attach_here(cookie, network)))??;
         enrolment.is_elder = false;
         Ok(())
     }
@@ -187,38 +118,16 @@ impl Enroller {
         Ok(self.tunnel.add(&enrolment.spec, netns.cookie(), fd).await?)
     }
 
-    /// After the pod is out of the maps.
-    pub async fn withdraw(&mut self, enrolment: Enrolment) {
-        let Enrolment {
-            spec,
-            netns,
-            network: _,
-            redirect,
-            links,
-            is_elder: _,
-        } = enrolment;
-        let uid = spec.uid;
-        if let Err(error) = block_in_place(|| links.detach()) {
-            tracing::warn!(%error, uid, "programs of the pod stay behind");
-        }
-        self.tunnel.remove(&uid, netns.cookie()).await;
-        match block_in_place(|| redirect.remove(&netns)) {
-            Ok(()) => self.forget(netns.cookie()),
-            // The record stays: `waysteer cleanup` may do better.
-            Err(error) => tracing::warn!(%error, uid, "rules of the pod stay behind"),
-        }
-    }
-
     /// The same for a pod whose netns cannot be reached any more: what is left of it outside.
-    pub fn abandon(&mut self, cookie: u64) {
-        if let Err(error) = block_in_place(|| self.programs.detach_netns(cookie)) {
+    pub fn abandon(&self, cookie: u64) {
+        if let Err(error) = block_in_place(|| self.programs().detach_netns(cookie)) {
             tracing::warn!(%error, netns = cookie, "programs of a pod that is gone stay behind");
         }
         self.forget(cookie);
     }
 
-    fn forget(&mut self, cookie: u64) {
-        if let Err(error) = self.records.delete(cookie) {
+    fn forget(&self, cookie: u64) {
+        if let Err(error) = self.records().delete(cookie) {
             tracing::warn!(%error, netns = cookie, "the record of a pod stays behind");
         }
     }

@@ -65,6 +65,7 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
         gauges: gauges(sources),
         pods: pods(&sources.state.pods()),
         enrol_times: sources.state.enrol_times(),
+        enrol_work: sources.state.enrol_work(),
         drift: drift::Collected::of(&sources.state),
         tunnel: sources.tunnel.status(),
         xds: sources.xds.as_ref().map(|stats| stats.snapshot()),
@@ -84,6 +85,7 @@ struct Collected {
     gauges: Vec<(&'static str, &'static str, u64)>,
     pods: Vec<(Labels, u64)>,
     enrol_times: crate::state::Times,
+    enrol_work: crate::state::Times,
     drift: drift::Collected,
     tunnel: crate::tunnel::TunnelStatus,
     xds: Option<crate::source::xds::XdsSnapshot>,
@@ -199,6 +201,12 @@ impl prometheus_client::collector::Collector for Collected {
             "From a pod's first mention to its enrolment",
             &self.enrol_times,
         )?;
+        tunnel::times(
+            &mut encoder,
+            "waysteer_enrol_work_seconds",
+            "The same without the time that a pod waits for others before it",
+            &self.enrol_work,
+        )?;
         self.drift.encode(&mut encoder)?;
         if let Some(xds) = &self.xds {
             xds::encode(xds, &mut encoder)?;
@@ -214,6 +222,7 @@ fn pods(pods: &[PodStatus]) -> Vec<(Labels, u64)> {
         ("pending", 0),
         ("drifted", 0),
         ("failed", 0),
+        ("leaving", 0),
     ];
     for pod in pods {
         let label = pod.state.label();

@@ -4,12 +4,13 @@
 //! last, and the difference is written.
 
 mod adopt;
+mod leave;
 mod paths;
 mod pods;
 mod verify;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,11 @@ struct Work {
     /// Those of an earlier agent, until the source has said which there are.
     wanted: BTreeMap<String, PodSpec>,
     enrolled: BTreeMap<String, Enrolment>,
-    /// Of those, whom the tunnel has taken.
+    /// Out of the maps, and still to be taken out of their netns. The first is the next.
+    leaving: VecDeque<Enrolment>,
+    /// A pod could not be let go, and is guarded by its programs for good.
+    must_stay: bool,
+    /// Of the enrolled, whom the tunnel has taken.
     served: BTreeSet<String>,
     /// Netns cookies of recorded pods that cannot be reached.
     gone: BTreeSet<u64>,
@@ -100,6 +105,8 @@ impl Reconciler {
             held: None,
             wanted: BTreeMap::new(),
             enrolled: BTreeMap::new(),
+            leaving: VecDeque::new(),
+            must_stay: false,
             served: BTreeSet::new(),
             gone: BTreeSet::new(),
             kept: BTreeSet::new(),
@@ -117,18 +124,13 @@ impl Reconciler {
                 .retry_at
                 .unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             let (verify, look_at_paths) = (work.verifier.due(), work.paths.due());
+            let listeners = work.verifier.listeners_due();
             tokio::select! {
+                // What somebody waits for comes first.
+                biased;
                 () = stop.cancelled() => break Ok(()),
-                () = sleep_until(retry) => {
-                    work.enrol_wanted().await;
-                    work.take_over();
-                    work.publish();
-                }
-                () = sleep_until(verify) => work.verify_next().await,
-                Some(uid) = heard.recv() => work.verifier.heard_of(&uid),
-                Some(()) = path_changes.recv() => work.paths.changed(),
-                () = sleep_until(look_at_paths) => work.look_at_paths(),
                 Ok(()) = readiness.changed() => work.show_readiness(),
+                () = sleep_until(listeners) => work.look_for_due_listeners(),
                 event = events.recv() => match event {
                     Some(event) => if let Err(error) = work.handle(event).await {
                         break Err(error);
@@ -136,8 +138,21 @@ impl Reconciler {
                     None if stop.is_cancelled() => break Ok(()),
                     None => break Err(ReconcileError::SourceStopped),
                 },
+                () = sleep_until(retry) => {
+                    work.enrol_wanted().await;
+                    work.take_over();
+                    work.publish();
+                }
+                Some(uid) = heard.recv() => work.verifier.heard_of(&uid),
+                Some(()) = path_changes.recv() => work.paths.changed(),
+                () = sleep_until(look_at_paths) => work.look_at_paths(),
+                () = sleep_until(verify) => work.verify_next().await,
+                () = std::future::ready(()), if !work.leaving.is_empty() => {
+                    work.withdraw_next().await;
+                }
             }
         };
+        work.withdraw_all().await;
         match on_stop {
             OnStop::Leave if !cleanup.is_cancelled() => tracing::info!("pods stay captured"),
             OnStop::Undo | OnStop::Leave => work.undo().await,
@@ -197,12 +212,5 @@ impl Work {
             tracing::info!(origin, "the source is without errors again");
         }
         self.with.state.set_diagnostics(origin, diagnostics);
-    }
-
-    async fn undo(&mut self) {
-        let all: Vec<String> = self.enrolled.keys().cloned().collect();
-        self.remove(&all).await;
-        self.abandon_gone();
-        self.retire_elders();
     }
 }

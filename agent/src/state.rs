@@ -72,6 +72,8 @@ pub enum PodState {
     Drifted(String),
     /// Not captured; tried again.
     Failed(String),
+    /// No longer wanted and no longer captured: what is in its netns is about to go.
+    Leaving,
 }
 
 impl PodState {
@@ -81,6 +83,7 @@ impl PodState {
             Self::Pending(_) => "pending",
             Self::Drifted(_) => "drifted",
             Self::Failed(_) => "failed",
+            Self::Leaving => "leaving",
         }
     }
 }
@@ -134,8 +137,19 @@ impl State {
         }
     }
 
+    /// Its turn has come.
+    pub fn begin_pod(&self, uid: &str) {
+        self.lock().enrol_times.work(uid, Instant::now());
+    }
+
+    /// From the first mention of pods to their enrolment.
     pub fn enrol_times(&self) -> Times {
         self.lock().enrol_times.times()
+    }
+
+    /// The same, from when their turn had come.
+    pub fn enrol_work(&self) -> Times {
+        self.lock().enrol_times.work_times()
     }
 
     /// What the pod's state was, if it is another one now.

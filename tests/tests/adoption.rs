@@ -3,6 +3,6 @@
 mod cleanup;
 mod crash;
 mod generations;
-mod look;
+pub(crate) mod look;
 mod mesh;
 mod pods;

@@ -1,5 +1,7 @@
 //! `waysteer cleanup` on a node where others have programs too, with ztunnel as the tunnel.
 
+mod connections;
+
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
@@ -93,8 +95,12 @@ fn everything_goes(end: impl FnOnce(&mut Bed) -> Result<()>) -> Result<()> {
 }
 
 fn cleanup(bed: &Bed) -> Result<String> {
+    run_cleanup(bed, &[])
+}
+
+fn run_cleanup(bed: &Bed, flags: &[&str]) -> Result<String> {
     let mut command = Command::new(binary("waysteer")?);
-    command.arg("cleanup");
+    command.arg("cleanup").args(flags);
     command.arg("--pin-root").arg(bed.pins.path());
     command.arg("--socket").arg(bed.socket());
     output(command)

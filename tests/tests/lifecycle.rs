@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use waysteer_tests::bed::{Bed, Options, TunnelKind};
 use waysteer_tests::load::{Load, Wire};
+use waysteer_tests::wait::wait_until;
 
 /// New connections a second, over all ways.
 const RATE: u32 = 260;
@@ -21,9 +22,18 @@ const RATE: u32 = 260;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So many requests, and words of a stream, on every way, before something happens and after it.
 const ENOUGH: u64 = 15;
+/// A test goes on about so many times.
+const PARTS: u64 = 4;
+/// A machine may not reach the rate.
+const SLOWER: u32 = 10;
+
+/// New connections that a test has at least, if anybody wants a number.
+const NUMBER: &str = "WAYSTEER_LOAD";
 
 /// A bed with the stand-in for ztunnel, and traffic on it.
 struct Scene {
+    /// See [`NUMBER`].
+    at_least: u64,
     // Dropped in this order.
     load: Load,
     wire: Wire,
@@ -40,12 +50,28 @@ impl Scene {
         let wire = Wire::watch(&bed)?;
         let load = Load::start(&bed, RATE)?;
         load.wait_for_more(ENOUGH, PATIENCE)?;
-        Ok(Self { load, wire, bed })
+        let at_least = std::env::var(NUMBER).map_or(Ok(0), |number| number.parse())?;
+        Ok(Self {
+            at_least,
+            load,
+            wire,
+            bed,
+        })
     }
 
-    /// Waits until traffic has gone on for a while, everywhere.
+    /// Waits until traffic has gone on for a while, everywhere: for a part of the connections that
+    /// are wanted, so that the rest is there for what happens next.
     fn go_on(&self) -> Result<()> {
-        self.load.wait_for_more(ENOUGH, PATIENCE)
+        self.load.wait_for_more(ENOUGH, PATIENCE)?;
+        let enough = self.load.report().begun() + self.at_least / PARTS;
+        self.wait_for(enough)
+    }
+
+    fn wait_for(&self, connections: u64) -> Result<()> {
+        let within = PATIENCE + Duration::from_secs(connections / u64::from(RATE)) * SLOWER;
+        wait_until(within, "there are enough connections", || {
+            self.load.report().begun() >= connections
+        })
     }
 
     /// The tags of the programs that are pinned, by name: digests of their instructions.
@@ -70,7 +96,13 @@ impl Scene {
 
     /// Ends the traffic, all of which must have been whole.
     fn finish(self) -> Result<()> {
-        let Self { load, wire, bed } = self;
+        self.wait_for(self.at_least)?;
+        let Self {
+            at_least: _,
+            load,
+            wire,
+            bed,
+        } = self;
         let report = load.finish()?;
         println!("{report}");
         report.ensure_whole()?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -12,6 +13,9 @@ use crate::kernel::attach::detach_all;
 use crate::kernel::estate::forget_pods;
 use crate::kernel::pins::{self, Generation, PinRoot};
 use crate::kernel::records::{Record, Records};
+
+/// A kind of which a number is told, and what is done is another word.
+pub(super) const CONNECTIONS: &str = "connections";
 
 /// One thing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -42,7 +46,10 @@ impl Item {
 
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, self.what)?;
+        match self.kind {
+            CONNECTIONS => write!(f, "{} open {CONNECTIONS}", self.what)?,
+            kind => write!(f, "{kind} {}", self.what)?,
+        }
         match &self.pod {
             Some(pod) => write!(f, " of {pod}"),
             None => Ok(()),
@@ -69,17 +76,16 @@ pub(super) fn take(root: &Path, sockets: &[PathBuf]) -> Inventory {
     };
     let is_recorded = records.is_some();
     let records = records.unwrap_or_default();
-    match pins::generations(root) {
-        Ok(generations) => {
-            for generation in generations {
-                if let Err(error) = list(&generation, &records, items) {
-                    errors.push(chain(&error));
-                }
-            }
+    let generations = pins::generations(root).unwrap_or_else(|error| {
+        errors.push(chain(&error));
+        Vec::new()
+    });
+    for generation in &generations {
+        if let Err(error) = list(generation, &records, items) {
+            errors.push(chain(&error));
         }
-        Err(error) => errors.push(chain(&error)),
     }
-    netns::list(root, &records, items);
+    netns::list(root, &records, &verdicts(&generations, errors), items);
     if is_recorded {
         items.push(Item::new("records", root.join("ENROLMENTS").display()));
     }
@@ -106,17 +112,6 @@ pub(super) fn remove(root: PinRoot, errors: &mut Vec<String>) {
             note(&error);
         }
     }
-    for generation in &generations {
-        let removed = detach_all(generation);
-        if let Err(error) = &removed {
-            note(error);
-        }
-        if removed.is_ok()
-            && let Err(error) = generation.remove()
-        {
-            note(&error);
-        }
-    }
     let records = match Records::find(&root) {
         Ok(records) => records,
         Err(error) => {
@@ -126,9 +121,27 @@ pub(super) fn remove(root: PinRoot, errors: &mut Vec<String>) {
     };
     let known = records.as_ref().map(|records| known(records, errors));
     let pods: Vec<(u64, Record)> = known.unwrap_or_default().into_iter().collect();
+    let verdicts = verdicts(&generations, errors);
+    let must_stay = netns::release(&generations, &pods, &verdicts, errors);
+    // With these goes what is left of pods that have ended.
+    for generation in generations.iter().filter(|_| must_stay.is_empty()) {
+        let removed = detach_all(generation);
+        if let Err(error) = &removed {
+            errors.push(chain(error));
+        }
+        if removed.is_ok()
+            && let Err(error) = generation.remove()
+        {
+            errors.push(chain(&error));
+        }
+    }
+    let pods: Vec<(u64, Record)> = pods
+        .into_iter()
+        .filter(|(cookie, _)| !must_stay.contains(cookie))
+        .collect();
     if let Some(mut records) = records {
-        let undone = netns::remove_recorded(&pods, errors);
-        let is_whole = undone.len() == pods.len();
+        let undone = netns::remove_recorded(&pods, &verdicts, errors);
+        let is_whole = undone.len() == pods.len() && must_stay.is_empty();
         for cookie in undone {
             if let Err(error) = records.delete(cookie) {
                 errors.push(chain(&error));
@@ -138,10 +151,24 @@ pub(super) fn remove(root: PinRoot, errors: &mut Vec<String>) {
             errors.push(chain(&error));
         }
     }
-    netns::remove_orphans(root.path(), &pods, errors);
+    if must_stay.is_empty() {
+        netns::remove_orphans(root.path(), &pods, errors);
+    }
     if let Err(error) = root.close() {
         errors.push(chain(&error));
     }
+}
+
+/// The maps in which the programs of all generations have left their verdicts on sockets.
+fn verdicts(generations: &[Generation], errors: &mut Vec<String>) -> Vec<OwnedFd> {
+    let mut maps = Vec::new();
+    for generation in generations {
+        match generation.verdict_map() {
+            Ok(map) => maps.extend(map),
+            Err(error) => errors.push(chain(&error)),
+        }
+    }
+    maps
 }
 
 fn known(records: &Records, errors: &mut Vec<String>) -> BTreeMap<u64, Record> {

@@ -7,21 +7,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::inventory::{Item, name};
+use super::inventory::{CONNECTIONS, Item, name};
 use crate::error::chain;
+use crate::kernel::attach::PodLinks;
 use crate::kernel::netns::PodNetns;
+use crate::kernel::pins::Generation;
 use crate::kernel::records::{Record, Records};
 use crate::kernel::traces::{self, NetnsTraces};
 
 /// What would be undone.
-pub(super) fn list(root: &Path, records: &BTreeMap<u64, Record>, items: &mut Vec<Item>) {
+pub(super) fn list(
+    root: &Path,
+    records: &BTreeMap<u64, Record>,
+    verdicts: &[OwnedFd],
+    items: &mut Vec<Item>,
+) {
     let before = |cookie| records.get(&cookie).map(|record| record.before.clone());
     let others = others(root);
     let paths = records.values().map(|record| record.netns.clone());
     for path in traces::namespaces(paths) {
-        let Ok(found) = traces::look(&path, before) else {
+        let Ok(found) = traces::look(&path, before, verdicts) else {
             // Gone meanwhile, or not to be entered; what is recorded is an error when removed.
             continue;
         };
@@ -30,14 +38,53 @@ pub(super) fn list(root: &Path, records: &BTreeMap<u64, Record>, items: &mut Vec
             continue;
         }
         let pod = record.map_or_else(|| found.path.display().to_string(), name);
+        if found.connections > 0 {
+            items.push(Item::new(CONNECTIONS, found.connections).of(&pod));
+        }
         let traces = found.traces.into_iter();
         items.extend(traces.map(|trace| Item::new("netns", trace).of(&pod)));
     }
 }
 
+/// Takes the programs off all that can be reached, and ends the connections that hang on them. The
+/// cookies of those whose programs must stay.
+pub(super) fn release(
+    generations: &[Generation],
+    pods: &[(u64, Record)],
+    verdicts: &[OwnedFd],
+    errors: &mut Vec<String>,
+) -> BTreeSet<u64> {
+    let recorded: BTreeMap<u64, &Record> = pods.iter().map(|(c, r)| (*c, r)).collect();
+    let mut must_stay = BTreeSet::new();
+    let paths = pods.iter().map(|(_, record)| record.netns.clone());
+    for path in traces::namespaces(paths) {
+        let Ok(netns) = PodNetns::open(&path) else {
+            continue;
+        };
+        let cookie = netns.cookie();
+        let directories = generations.iter().map(|generation| generation.pod(cookie));
+        let directories: Vec<PathBuf> = directories.filter(|path| path.exists()).collect();
+        if directories.is_empty() {
+            continue;
+        }
+        let links = PodLinks::pinned(directories);
+        if let Err(error) = traces::release(&path, links, verdicts) {
+            let pod = recorded.get(&cookie);
+            let pod = pod.map_or_else(|| path.display().to_string(), |record| name(record));
+            errors.push(format!("{pod}: {}", chain(&error)));
+            must_stay.insert(cookie);
+        }
+    }
+    must_stay
+}
+
 /// Undoes what is recorded, and returns the cookies of which nothing is left: also of those that
 /// are not to be found any more, because a netns without a path and a process ends.
-pub(super) fn remove_recorded(pods: &[(u64, Record)], errors: &mut Vec<String>) -> Vec<u64> {
+pub(super) fn remove_recorded(
+    pods: &[(u64, Record)],
+    verdicts: &[OwnedFd],
+    errors: &mut Vec<String>,
+) -> Vec<u64> {
     let mut wanted: BTreeMap<u64, &Record> = pods.iter().map(|(c, r)| (*c, r)).collect();
     let mut undone = Vec::new();
     let paths = pods.iter().map(|(_, record)| record.netns.clone());
@@ -48,7 +95,7 @@ pub(super) fn remove_recorded(pods: &[(u64, Record)], errors: &mut Vec<String>) 
         let Some(record) = wanted.remove(&netns.cookie()) else {
             continue;
         };
-        match traces::remove(&path, Some(record.before.clone())) {
+        match traces::remove(&path, Some(record.before.clone()), verdicts) {
             Ok(()) => undone.push(netns.cookie()),
             Err(error) => errors.push(format!("{}: {}", name(record), chain(&error))),
         }
@@ -59,16 +106,18 @@ pub(super) fn remove_recorded(pods: &[(u64, Record)], errors: &mut Vec<String>) 
 
 /// Undoes what nobody has written down.
 pub(super) fn remove_orphans(root: &Path, known: &[(u64, Record)], errors: &mut Vec<String>) {
+    // The maps have gone with the pins: by marks alone.
+    let verdicts: &[OwnedFd] = &[];
     let known: BTreeSet<u64> = known.iter().map(|(cookie, _)| *cookie).collect();
     let others = others(root);
     for path in traces::namespaces([]) {
-        let Ok(found) = traces::look(&path, |_| None) else {
+        let Ok(found) = traces::look(&path, |_| None, verdicts) else {
             continue;
         };
         if known.contains(&found.cookie) || !is_orphan(&found, &others) {
             continue;
         }
-        if let Err(error) = traces::remove(&path, None) {
+        if let Err(error) = traces::remove(&path, None, verdicts) {
             errors.push(format!("{}: {}", path.display(), chain(&error)));
         }
     }

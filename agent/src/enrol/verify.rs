@@ -9,9 +9,9 @@ use super::{EnrolError, Enroller, Enrolment};
 use crate::kernel::attach::Spot;
 use crate::kernel::hooks;
 use crate::kernel::inspect::{InspectError, LOOPBACK_INDEX, PodSight};
+use crate::kernel::listeners;
 use crate::kernel::netns::{PodDevice, PodNetwork};
 use crate::kernel::redirect;
-use crate::kernel::watch::{NetnsWatch, WatchError};
 use crate::verify::{Drift, DriftKind};
 
 /// What a look at a pod has brought.
@@ -28,7 +28,11 @@ pub struct Look {
 impl Enrolment {
     /// Compares the pod's netns with what it should be. Blocks.
     pub fn look(&self) -> Result<Look, InspectError> {
-        let sight = self.netns.inspect()?;
+        Ok(self.judge(self.netns.inspect()?))
+    }
+
+    /// Compares what was seen with what it should be.
+    pub(super) fn judge(&self, sight: PodSight) -> Look {
         let mut look = Look {
             drifts: Vec::new(),
             is_listening: sight.no_listener.is_empty(),
@@ -50,18 +54,19 @@ impl Enrolment {
         look.drifts
             .extend(found(DriftKind::Listener, sight.no_listener));
         look.network = sight.network;
-        Ok(look)
+        look
+    }
+
+    /// Whether the tunnel listens on all of its ports, and no more: waits for nobody, unlike
+    /// [`Self::look`]. Blocks.
+    pub fn is_listening(&self) -> Result<bool, InspectError> {
+        Ok(listeners::missing(&self.netns)?.is_empty())
     }
 
     /// Whether the pod's path names another network namespace by now. One that names none may be
     /// of a pod that ends, or that is about to be made anew.
     pub fn has_successor(&self) -> bool {
         self.netns.has_successor()
-    }
-
-    /// A socket that hears of what changes in the pod's netns. Blocks.
-    pub fn watch(&self) -> Result<NetnsWatch, WatchError> {
-        NetnsWatch::open(&self.netns)
     }
 
     fn programs(&self, sight: &PodSight, look: &mut Look) {
@@ -98,7 +103,7 @@ impl Enroller {
     /// # Errors
     /// When something failed; what comes after it was tried all the same.
     pub async fn repair(
-        &mut self,
+        &self,
         enrolment: &mut Enrolment,
         look: Look,
         due: &[Drift],
@@ -120,7 +125,7 @@ impl Enroller {
         // Our programs are nothing to a pod that is not in our maps yet.
         if any(&[DriftKind::Program, DriftKind::Device]) && !enrolment.is_elder {
             let attached =
-                block_in_place(|| self.programs.attach_pod(&enrolment.netns, &look.network));
+                block_in_place(|| self.programs().attach_pod(&enrolment.netns, &look.network));
             match attached {
                 Ok(links) => {
                     enrolment.links = links;
@@ -136,7 +141,7 @@ impl Enroller {
         if any(&[DriftKind::Order]) {
             let first = block_in_place(|| {
                 let links = &mut enrolment.links;
-                self.programs
+                self.programs()
                     .put_first(&enrolment.netns, links, &look.hindmost)
             });
             result = result.and(first.map_err(EnrolError::from));

@@ -15,7 +15,7 @@ mod keep;
 mod order;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -128,11 +128,16 @@ impl Programs {
     /// any more.
     pub fn detach_netns(&self, cookie: u64) -> Result<(), AttachError> {
         let generations = self.elders.iter().chain(&self.pins);
-        let directories = generations
-            .map(|generation| generation.pod(cookie))
-            .collect();
-        let links = Vec::new();
-        PodLinks { links, directories }.detach()
+        let directories = generations.map(|generation| generation.pod(cookie));
+        PodLinks::pinned(directories.collect()).detach()
+    }
+
+    /// The maps in which programs of this and older generations leave their verdicts on sockets.
+    pub fn verdict_maps(&self) -> Result<Vec<OwnedFd>, AttachError> {
+        let generations = self.elders.iter().chain(&self.pins);
+        let maps = generations.filter_map(|generation| generation.verdict_map().transpose());
+        maps.collect::<Result<_, _>>()
+            .map_err(AttachError::Verdicts)
     }
 
     /// Whether any link may still run a program of an older generation.
@@ -249,6 +254,44 @@ impl PodLinks {
             result = result.and(keep::detach_directory(&directory));
         }
         result
+    }
+}
+
+impl PodLinks {
+    /// Those that are pinned in these directories of one netns.
+    pub fn pinned(directories: Vec<PathBuf>) -> Self {
+        Self {
+            links: Vec::new(),
+            directories,
+        }
+    }
+
+    /// Takes one of the programs off everywhere, and leaves the others. Goes on after an error, and
+    /// returns the first.
+    pub fn detach_one(&mut self, program: &str) -> Result<(), AttachError> {
+        let (these, others) = std::mem::take(&mut self.links)
+            .into_iter()
+            .partition::<Vec<_>, _>(|link| link.spot.program == program);
+        self.links = others;
+        let detached = these.into_iter().map(|link| link.kept.detach());
+        let mut result = detached.fold(Ok(()), Result::and);
+        for directory in &self.directories {
+            for pin in pins::in_directory(directory)? {
+                if pins::is_link_of(&pin, program) {
+                    result = result.and(keep::detach_pin(&pin));
+                }
+            }
+        }
+        result
+    }
+
+    /// Unpins them, for a netns that has ended: what nobody holds any more the kernel takes off by
+    /// itself, soon. Waits for nothing.
+    pub fn let_go(self) -> Result<(), AttachError> {
+        let Self { links, directories } = self;
+        drop(links);
+        let removed = directories.iter().map(|path| pins::remove(path));
+        Ok(removed.fold(Ok(()), Result::and)?)
     }
 }
 

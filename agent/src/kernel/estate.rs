@@ -141,13 +141,5 @@ pub fn forget_pods(generation: &Generation) -> io::Result<()> {
 
 /// Whether any program works by these pins.
 fn has_links(generation: &Generation) -> Result<bool, PinError> {
-    if !generation.cgroup_links()?.is_empty() {
-        return Ok(true);
-    }
-    for netns in generation.pods()? {
-        if !generation.pod_links(netns)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(!generation.cgroup_links()?.is_empty() || generation.has_pod_links()?)
 }

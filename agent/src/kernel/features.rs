@@ -6,11 +6,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::cgroup;
 use super::load::{LoadOptions, Programs};
+use super::netns::run_in_new_netns;
 use super::object::Object;
 use super::pins::PinRoot;
 use super::privileges::{self, Capability};
+use super::{cgroup, connections, sysctl};
 use crate::error::chain;
 
 /// One line of the report.
@@ -68,6 +69,8 @@ pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>, pin_root: &Path)
     findings.push(Finding::of("pins", PinRoot::check(pin_root), |how| {
         format!("{}: {how}", pin_root.display())
     }));
+    findings.push(parameters());
+    findings.push(connections());
     match Object::find(object) {
         Ok(object) => findings.extend(programs(&object)),
         Err(error) => {
@@ -77,6 +80,31 @@ pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>, pin_root: &Path)
         }
     }
     findings
+}
+
+fn parameters() -> Finding {
+    let what = "kernel parameters of pods";
+    match run_in_new_netns(sysctl::try_write) {
+        Ok(written) => Finding::of(what, written, |()| "can be set".to_owned()),
+        Err(error) => Finding::of(what, Err::<(), _>(error), |()| String::new()),
+    }
+}
+
+/// Without it all works but one thing, which is then refused.
+fn connections() -> Finding {
+    let detail = match connections::can_end() {
+        Ok(true) => "can be ended when a pod is let go".to_owned(),
+        Ok(false) => {
+            "cannot be ended (CONFIG_INET_DIAG_DESTROY is off): a pod that is let go with \
+                      steered connections stays guarded until they have ended"
+                .to_owned()
+        }
+        Err(error) => chain(&error),
+    };
+    Finding {
+        what: "open connections".to_owned(),
+        outcome: Outcome::Information { detail },
+    }
 }
 
 fn kernel() -> Finding {

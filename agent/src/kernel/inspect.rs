@@ -60,8 +60,8 @@ impl PodNetns {
     }
 }
 
-/// In the calling thread's netns.
-fn inspect_here() -> Result<PodSight, InspectError> {
+/// In the calling thread's netns. Blocks, and must not be on a thread of a runtime.
+pub fn inspect_here() -> Result<PodSight, InspectError> {
     let (network, redirect) = with_route_socket(async |handle: Handle| {
         let network = PodNetwork::read(&handle).await?;
         let redirect = redirect::missing(&handle, &network).await?;

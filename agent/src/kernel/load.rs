@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::explain::Explainer;
 use super::log::{self, KernelLog, LogError};
 use super::maps::{Maps, OpenError};
+use super::memory::GiveBack;
 use super::object::Object;
 use super::observe::{Counters, Events, FlowVerdicts};
 use super::pins::{self, Generation, PinError};
@@ -77,12 +78,24 @@ pub struct Programs {
     pub(super) elders: Vec<Generation>,
     object: Object,
     options: LoadOptions,
+    fields: SocketFields,
 }
 
 /// A second one of a program, over the same maps where these are pinned.
 #[derive(Debug)]
 pub(super) struct Spare {
+    // Dropped in this order.
     ebpf: Ebpf,
+    _memory: GiveBack,
+}
+
+/// Where every socket of this kernel has a field; 0 where that is not known. The programs then do
+/// without: a source port that is used again at once needs a second SYN, and a connection's bytes
+/// may be counted wrong by one.
+#[derive(Clone, Copy, Debug)]
+struct SocketFields {
+    rcv_nxt: u32,
+    flags: u32,
 }
 
 /// What loading gives: each part for the one task that uses it.
@@ -133,10 +146,12 @@ impl Programs {
     ///
     /// With [`LoadOptions::default`], programs do what they are for.
     pub fn load(object: &Object, options: &LoadOptions) -> Result<Loaded, LoadError> {
-        let mut ebpf = open(object, options)?;
+        let fields = SocketFields::find();
+        let mut ebpf = open(object, options, fields)?;
         for program in PROGRAMS {
             load_one(&mut ebpf, program)?;
         }
+        drop(GiveBack);
         if let Some(generation) = &options.pins {
             pin_programs(&ebpf, generation)?;
         }
@@ -154,6 +169,7 @@ impl Programs {
                 elders: options.elders.clone(),
                 object: object.clone(),
                 options: options.clone(),
+                fields,
             },
             maps,
             counters,
@@ -166,9 +182,12 @@ impl Programs {
 
     /// Loads a program once more: one program cannot be at a hook twice.
     pub(super) fn spare(&self, program: &'static str) -> Result<Spare, LoadError> {
-        let mut ebpf = open(&self.object, &self.options)?;
+        let mut ebpf = open(&self.object, &self.options, self.fields)?;
         load_one(&mut ebpf, program)?;
-        Ok(Spare { ebpf })
+        Ok(Spare {
+            ebpf,
+            _memory: GiveBack,
+        })
     }
 
     /// A handle of its own on a packet program, for test runs.
@@ -178,7 +197,7 @@ impl Programs {
 
     /// Tries each program on its own, for a report that names all that fail.
     pub fn try_each(object: &Object) -> Result<Vec<Trial>, LoadError> {
-        let mut ebpf = open(object, &LoadOptions::default())?;
+        let mut ebpf = open(object, &LoadOptions::default(), SocketFields::find())?;
         Ok(PROGRAMS
             .map(|program| (program, try_one(&mut ebpf, program)))
             .into())
@@ -191,16 +210,17 @@ impl Spare {
     }
 }
 
-fn open(object: &Object, options: &LoadOptions) -> Result<Ebpf, LoadError> {
+fn open(object: &Object, options: &LoadOptions, fields: SocketFields) -> Result<Ebpf, LoadError> {
     let dry_run = u8::from(options.dry_run);
     let mut loader = EbpfLoader::new();
+    // The kernel's types, which it has read by itself: tens of megabytes for relocations that our
+    // programs do not have.
+    loader.btf(None);
     loader.override_global("DRY_RUN", &dry_run, true);
     let log_level = log::LEVEL as u8;
     loader.override_global(log::LEVEL_GLOBAL, &log_level, true);
-    let rcv_nxt = socket_field("skc_tw_rcv_nxt");
-    loader.override_global("TIME_WAIT_RCV_NXT", &rcv_nxt, true);
-    let flags = socket_field("skc_flags");
-    loader.override_global("SOCKET_FLAGS", &flags, true);
+    loader.override_global("TIME_WAIT_RCV_NXT", &fields.rcv_nxt, true);
+    loader.override_global("SOCKET_FLAGS", &fields.flags, true);
     for (map, capacity) in &options.capacities {
         loader.map_max_entries(map, *capacity);
     }
@@ -218,15 +238,20 @@ fn open(object: &Object, options: &LoadOptions) -> Result<Ebpf, LoadError> {
         })
 }
 
-/// Where every socket of this kernel has a field; 0 where that is not known. The programs then do
-/// without: a source port that is used again at once needs a second SYN, and a connection's bytes
-/// may be counted wrong by one.
-fn socket_field(field: &'static str) -> u32 {
-    btf::field_offset("sock_common", field).unwrap_or_else(|error| {
-        let error: &dyn std::error::Error = &error;
-        tracing::warn!(error, "the kernel's sockets cannot be looked into");
-        0
-    })
+impl SocketFields {
+    fn find() -> Self {
+        let offset = |field| {
+            btf::field_offset("sock_common", field).unwrap_or_else(|error| {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "the kernel's sockets cannot be looked into");
+                0
+            })
+        };
+        Self {
+            rcv_nxt: offset("skc_tw_rcv_nxt"),
+            flags: offset("skc_flags"),
+        }
+    }
 }
 
 fn try_one(ebpf: &mut Ebpf, program: &'static str) -> Result<Option<u32>, LoadError> {

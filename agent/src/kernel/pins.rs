@@ -18,12 +18,14 @@ mod names;
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 pub use self::error::PinError;
 use self::lock::Lock;
 use self::names::GenerationName;
+use super::bpf;
 
 const MAPS: &str = "maps";
 const PROGRAMS: &str = "programs";
@@ -176,6 +178,16 @@ impl Generation {
         in_directory(&self.pod(netns))
     }
 
+    /// Whether any netns has links.
+    pub fn has_pod_links(&self) -> Result<bool, PinError> {
+        for netns in self.pods()? {
+            if !self.pod_links(netns)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub fn cgroup_links(&self) -> Result<Vec<PathBuf>, PinError> {
         in_directory(&self.path.join(CGROUP_LINKS))
     }
@@ -190,10 +202,25 @@ impl Generation {
         list(&self.path.join(MAPS))
     }
 
+    /// The map in which programs leave their verdicts on sockets, if there is one.
+    pub fn verdict_map(&self) -> io::Result<Option<OwnedFd>> {
+        match bpf::get(&self.map("SOCKETS")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            map => map.map(Some),
+        }
+    }
+
     /// Unpins everything. What nobody else holds goes away, links too, but not at once.
     pub fn remove(&self) -> Result<(), PinError> {
         remove(&self.path)
     }
+}
+
+/// Whether the pin of a link in a netns is one of this program's.
+pub fn is_link_of(pin: &Path, program: &str) -> bool {
+    let name = pin.file_name().and_then(|name| name.to_str());
+    let parts = name.and_then(|name| name.split_once('-'));
+    parts.is_some_and(|(_, of)| of == program)
 }
 
 /// Makes `path` name what `pin` pins: in one step where it named something else.

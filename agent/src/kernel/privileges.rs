@@ -24,7 +24,8 @@ pub const CAPABILITIES: [Capability; 3] = [
         name: "CAP_NET_ADMIN",
         bit: 12,
         needed_for: "rules, routes and sysctls in pods' network namespaces, links of network \
-                     programs, and the tunnel's marked and transparent sockets",
+                     programs, ending open connections of a pod that is let go, and the tunnel's \
+                     marked and transparent sockets",
         only_if: None,
     },
     Capability {

@@ -12,12 +12,29 @@ use thiserror::Error;
 pub(super) struct Sysctl(pub(super) &'static str);
 
 #[derive(Debug, Error)]
-#[error("cannot {verb} sysctl {name}")]
+#[error("cannot {verb} sysctl {name}{}", hint(source))]
 pub struct SysctlError {
     verb: &'static str,
     name: &'static str,
     #[source]
     source: io::Error,
+}
+
+/// As in a container that is not privileged.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            ": /proc/sys is mounted read-only here; mount the node's /proc/sys into the container, \
+             writable"
+        }
+        _ => "",
+    }
+}
+
+/// Whether parameters of a netns can be set, tried in a netns of its own.
+pub(super) fn try_write() -> Result<(), SysctlError> {
+    let parameter = Sysctl("net/ipv4/fwmark_reflect");
+    parameter.write(&parameter.read()?)
 }
 
 impl Sysctl {

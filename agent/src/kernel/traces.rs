@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::attach::{AttachError, PodLinks};
+use super::connections::{self, ConnectionsError, Which};
 use super::hooks;
 use super::link::Hook;
 use super::netns::{NetnsError, PodNetns};
@@ -24,6 +27,8 @@ pub struct NetnsTraces {
     pub traces: Vec<String>,
     /// A program of ours is at work: its links are somebody's.
     pub is_captured: bool,
+    /// Open connections that hang on what was found.
+    pub connections: usize,
 }
 
 /// Paths of network namespaces, each once: those given, those with a name, those of processes.
@@ -46,28 +51,52 @@ pub fn namespaces(first: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
     paths
 }
 
-/// Looks without changing anything. `before` tells by the cookie what was written down. Blocks.
+/// Looks without changing anything. `before` tells by the cookie what was written down; `verdicts`
+/// are maps of sockets. Blocks.
 pub fn look(
     path: &Path,
     before: impl Fn(u64) -> Option<Before> + Sync,
+    verdicts: &[OwnedFd],
 ) -> Result<NetnsTraces, TraceError> {
     let (netns, found) = PodNetns::visit(path, |netns| {
         let traces = Redirect::traces_here(before(netns.cookie()).as_ref())?;
-        Ok::<_, RedirectError>((traces, is_captured_here()))
+        let connections = match traces.is_empty() {
+            true => 0,
+            false => connections::count_here(verdicts)?,
+        };
+        Ok::<_, TraceError>((traces, is_captured_here(), connections))
     })?;
-    let (traces, is_captured) = found?;
+    let (traces, is_captured, connections) = found?;
     Ok(NetnsTraces {
         cookie: netns.cookie(),
         path: path.to_owned(),
         traces,
         is_captured,
+        connections,
     })
 }
 
-/// Undoes what [`look`] has found. Blocks.
-pub fn remove(path: &Path, before: Option<Before>) -> Result<(), TraceError> {
-    let (_, removed) = PodNetns::visit(path, |_| Redirect::plan_here(before)?.remove_here())?;
-    Ok(removed?)
+/// Undoes what [`look`] has found, if no connection is left that hangs on it. Blocks.
+pub fn remove(path: &Path, before: Option<Before>, verdicts: &[OwnedFd]) -> Result<(), TraceError> {
+    let (_, removed) = PodNetns::visit(path, |_| {
+        connections::end_here(verdicts, Which::All)?;
+        Ok::<_, TraceError>(Redirect::plan_here(before)?.remove_here()?)
+    })?;
+    removed
+}
+
+/// Takes the programs off a netns, in the order in which nothing that was to be encrypted gets out:
+/// what lets in; what delivers to the tunnel, once nothing is on its way to it; the guard, once no
+/// connection is left that it holds back. Its pod must be out of the maps. Blocks.
+pub fn release(path: &Path, mut links: PodLinks, verdicts: &[OwnedFd]) -> Result<(), TraceError> {
+    let (_, released) = PodNetns::visit(path, |_| {
+        links.detach_one("pod_ingress")?;
+        connections::end_here(verdicts, Which::Steered)?;
+        links.detach_one(PROGRAM)?;
+        connections::end_here(verdicts, Which::All)?;
+        Ok::<_, TraceError>(links.detach()?)
+    })?;
+    released
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +105,10 @@ pub enum TraceError {
     Netns(#[from] NetnsError),
     #[error(transparent)]
     Redirect(#[from] RedirectError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Connections(#[from] ConnectionsError),
 }
 
 /// In the calling thread's netns.

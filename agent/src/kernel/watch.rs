@@ -40,6 +40,12 @@ pub struct NetnsWatch {
     socket: AsyncFd<Socket>,
 }
 
+/// What a watch is made of where no runtime is.
+#[derive(Debug)]
+pub struct Subscription {
+    socket: Socket,
+}
+
 #[derive(Debug, Error)]
 pub enum WatchError {
     #[error(transparent)]
@@ -53,7 +59,12 @@ pub enum WatchError {
 impl NetnsWatch {
     /// Hears of everything from the return on. Blocks, see [`PodNetns::run`]; within a runtime.
     pub fn open(netns: &PodNetns) -> Result<Self, WatchError> {
-        let socket = netns.run(subscribe)?.map_err(WatchError::Subscribe)?;
+        Self::new(netns.run(Subscription::here)??)
+    }
+
+    /// Within a runtime.
+    pub fn new(subscription: Subscription) -> Result<Self, WatchError> {
+        let Subscription { socket } = subscription;
         // SAFETY: the socket owns its descriptor, and keeps it until the `AsyncFd` is dropped.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
             .map_err(|error| WatchError::Subscribe(error.into()))?;
@@ -72,6 +83,14 @@ impl NetnsWatch {
                 Err(_would_block) => {}
             }
         }
+    }
+}
+
+impl Subscription {
+    /// Of everything in the calling thread's netns, from the return on.
+    pub fn here() -> Result<Self, WatchError> {
+        let socket = subscribe().map_err(WatchError::Subscribe)?;
+        Ok(Self { socket })
     }
 }
 

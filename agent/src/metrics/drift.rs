@@ -35,7 +35,7 @@ impl Collected {
         // A pod that is not captured has nothing to be looked at.
         let captured = pods
             .iter()
-            .filter(|pod| !matches!(pod.state, PodState::Failed(_)));
+            .filter(|pod| !matches!(pod.state, PodState::Failed(_) | PodState::Leaving));
         let looks = captured.filter_map(|pod| pod.verification.verified);
         let looks = looks.chain(node.verification.verified).chain(node.maps);
         Self {

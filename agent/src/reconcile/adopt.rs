@@ -54,7 +54,7 @@ impl Work {
     /// Takes over the recorded pods.
     pub(super) async fn adopt(&mut self) {
         self.hold();
-        let records = match self.with.enroller.records.all() {
+        let records = match self.with.enroller.records().all() {
             Ok(records) => records,
             Err(error) => {
                 tracing::error!(error = chain(&error), "no pod can be adopted");
@@ -184,7 +184,7 @@ impl Work {
     /// Exchanges the programs of older generations, pod by pod, once our maps can judge their
     /// pods; the older ones go when they have no pod any more.
     pub(super) fn take_over(&mut self) {
-        if !self.with.enroller.programs.has_elders() || !self.can_take_over() {
+        if !self.with.enroller.programs().has_elders() || !self.can_take_over() {
             return;
         }
         let elders: Vec<String> = self
@@ -214,8 +214,9 @@ impl Work {
 
     /// If no pod needs them any more.
     pub(super) fn retire_elders(&mut self) {
-        let is_done = self.gone.is_empty() && !self.enrolled.values().any(Enrolment::is_elder);
-        if is_done && let Err(error) = self.with.enroller.programs.retire_elders() {
+        let mut pods = self.enrolled.values().chain(&self.leaving);
+        let is_done = self.gone.is_empty() && !pods.any(Enrolment::is_elder) && !self.must_stay;
+        if is_done && let Err(error) = self.with.enroller.programs().retire_elders() {
             tracing::error!(error = chain(&error), "older programs and maps stay");
         }
     }
@@ -233,9 +234,10 @@ impl Work {
 
     /// The source has said which pods there are: what is left of others goes.
     pub(super) fn abandon_gone(&mut self) {
-        let enrolled: BTreeSet<u64> = self.enrolled.values().map(Enrolment::netns).collect();
+        let known = self.enrolled.values().chain(&self.leaving);
+        let known: BTreeSet<u64> = known.map(Enrolment::netns).collect();
         for cookie in std::mem::take(&mut self.gone) {
-            if enrolled.contains(&cookie) {
+            if known.contains(&cookie) {
                 continue;
             }
             self.with.enroller.abandon(cookie);

@@ -1,11 +1,13 @@
-//! Which pods there are: enrolling them, and letting them go.
+//! Which pods there are: enrolling them.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::select;
+use tokio::time::{Instant, sleep_until};
 
 use super::Work;
-use crate::enrol::{EnrolError, Enrolment};
+use crate::enrol::{Captured, EnrolError, Enrolment};
 use crate::error::chain;
 use crate::model::PodSpec;
 use crate::state::{PodState, PodStatus, Verification};
@@ -14,6 +16,8 @@ use crate::state::{PodState, PodStatus, Verification};
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Work {
+    /// The source has said which pods there are. Those that are gone are nothing to the maps any
+    /// more; then come the new ones, who wait for it, and only then what the others have left.
     pub(super) async fn apply_pods(&mut self, pods: Vec<PodSpec>) {
         for pod in &pods {
             self.with.state.expect_pod(&pod.uid);
@@ -25,7 +29,9 @@ impl Work {
             .filter(|(uid, enrolment)| self.wanted.get(*uid) != Some(enrolment.spec()))
             .map(|(uid, _)| uid.clone())
             .collect();
-        self.remove(&gone).await;
+        self.remove(&gone);
+        self.forget_failed();
+        self.make_room().await;
         self.enrol_wanted().await;
         self.abandon_gone();
         self.abandon_kept().await;
@@ -36,57 +42,116 @@ impl Work {
         self.with.enroller.tunnel.pods_registered();
     }
 
+    /// Pods that nobody wants any more, and that never were enrolled.
+    fn forget_failed(&self) {
+        for pod in self.with.state.pods() {
+            let is_failed = matches!(pod.state, PodState::Failed(_));
+            if is_failed && !self.wanted.contains_key(&pod.uid) {
+                self.with.state.remove_pod(&pod.uid);
+            }
+        }
+    }
+
     /// Enrols every wanted pod that is not yet; what fails is tried again later.
     pub(super) async fn enrol_wanted(&mut self) {
         self.retry_at = None;
-        let wanted: Vec<PodSpec> = self.wanted.values().cloned().collect();
+        let is_done = |uid: &String| self.enrolled.contains_key(uid) && self.served.contains(uid);
+        let wanted = self.wanted.iter().filter(|(uid, _)| !is_done(uid));
+        let wanted: Vec<PodSpec> = wanted.map(|(_, spec)| spec.clone()).collect();
         for spec in wanted {
-            let uid = spec.uid.clone();
-            let mut status = PodStatus {
-                uid: spec.uid.clone(),
-                name: spec.name.clone(),
-                namespace: spec.namespace.clone(),
-                netns: spec.netns.display().to_string(),
-                cookie: None,
-                addresses: Vec::new(),
-                state: PodState::Pending("it was not looked at yet".to_owned()),
-                verification: Verification::default(),
-            };
-            let pod = format!("{}/{}", spec.namespace, spec.name);
-            match self.enrol(spec).await {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::error!(pod, uid, error, "pod not enrolled, trying again");
-                    status.state = if self.enrolled.contains_key(&uid) {
-                        PodState::Pending(error)
-                    } else {
-                        PodState::Failed(error)
-                    };
-                    self.retry();
-                }
-            }
-            let Some(enrolment) = self.enrolled.get(&uid) else {
-                self.with.state.set_pod(status);
+            self.with.state.begin_pod(&spec.uid);
+            let Err(error) = self.enrol(&spec).await else {
                 continue;
             };
-            status.cookie = Some(enrolment.netns());
-            status.addresses = enrolment.addresses().to_vec();
-            tracing::info!(
-                pod,
+            let PodSpec {
                 uid,
-                netns = enrolment.netns(),
-                addresses = ?status.addresses,
-                "pod captured"
-            );
-            self.verifier.watch(enrolment);
-            self.with.state.set_pod(status);
-            // A pod counts once the kernel and the tunnel know it, and it was looked at.
-            self.look_after_enrolment(&uid);
+                name,
+                namespace,
+                ..
+            } = &spec;
+            let error = chain(&error);
+            let pod = format_args!("{namespace}/{name}");
+            tracing::error!(%pod, uid, error, "pod not enrolled, trying again");
+            if self.enrolled.contains_key(uid) {
+                let state = PodState::Pending(error);
+                self.with.state.set_pod_state(uid, state);
+            } else {
+                let state = PodState::Failed(error);
+                self.with.state.set_pod(status(&spec, state));
+            }
+            self.retry();
         }
         let paths = self.wanted.values().map(|spec| spec.netns.as_path());
         self.paths.update(paths);
+    }
+
+    async fn enrol(&mut self, spec: &PodSpec) -> Result<(), EnrolError> {
+        let uid = &spec.uid;
+        if !self.enrolled.contains_key(uid) {
+            let captured = self.capture(spec).await?;
+            self.take_in(captured);
+        }
+        if let Some(enrolment) = self.enrolled.get(uid) {
+            self.with.enroller.serve(enrolment).await?;
+        }
+        self.served.insert(uid.clone());
+        self.hear_of_tunnel(uid);
+        Ok(())
+    }
+
+    /// While one pod is visited, the tunnel takes those before it.
+    async fn capture(&mut self, spec: &PodSpec) -> Result<Captured, EnrolError> {
+        let others = self.enrolled.values().chain(&self.leaving);
+        let taken: Vec<u64> = others.map(Enrolment::netns).collect();
+        let enroller = self.with.enroller.clone();
+        let mut readiness = enroller.tunnel.changes();
+        readiness.mark_changed();
+        let mut capture = pin!(enroller.capture(spec.clone(), taken));
+        loop {
+            let listeners = self.verifier.listeners_due();
+            select! {
+                captured = &mut capture => return captured,
+                Ok(()) = readiness.changed() => self.hear_of_tunnels(),
+                () = sleep_until(listeners) => self.look_for_due_listeners(),
+            }
+        }
+    }
+
+    /// From now on its connections are judged.
+    fn take_in(&mut self, captured: Captured) {
+        let Captured {
+            enrolment,
+            look,
+            watch,
+        } = captured;
+        // One of an older generation is in its maps, and not yet in ours.
+        if !enrolment.is_elder() {
+            self.compiler.set_pod(enrolment.to_pod());
+            self.write();
+        }
+        let spec = enrolment.spec().clone();
+        let state = PodState::Pending("it was not looked at yet".to_owned());
+        let status = PodStatus {
+            cookie: Some(enrolment.netns()),
+            addresses: enrolment.addresses().to_vec(),
+            ..status(&spec, state)
+        };
+        tracing::info!(
+            pod = %format_args!("{}/{}", spec.namespace, spec.name),
+            uid = spec.uid,
+            netns = enrolment.netns(),
+            addresses = ?status.addresses,
+            "pod captured"
+        );
+        self.with.state.set_pod(status);
+        self.enrolled.insert(spec.uid.clone(), enrolment);
+        self.verifier.watch(&spec.uid, watch);
+        // What is wrong already is found to be so by the next look, and repaired.
+        self.enter(&spec.uid, look);
+    }
+
+    pub(super) fn retry(&mut self) {
+        self.retry_at = Some(Instant::now() + RETRY);
     }
 
     /// After something changed on the tunnel's side.
@@ -94,9 +159,16 @@ impl Work {
         let uids: Vec<String> = self.enrolled.keys().cloned().collect();
         for uid in uids {
             // With the tunnel its listeners come and go, of which nothing else tells.
-            if self.show_pod(&uid) || self.verifier.misses_listeners(&uid) {
+            if !self.hear_of_tunnel(&uid) && self.show_pod(&uid) {
                 self.verifier.heard_of(&uid);
             }
+        }
+    }
+
+    fn hear_of_tunnels(&mut self) {
+        let uids: Vec<String> = self.enrolled.keys().cloned().collect();
+        for uid in uids {
+            self.hear_of_tunnel(&uid);
         }
     }
 
@@ -109,62 +181,17 @@ impl Work {
             }
         }
     }
+}
 
-    /// Whether anything was left to do.
-    async fn enrol(&mut self, spec: PodSpec) -> Result<bool, EnrolError> {
-        let uid = spec.uid.clone();
-        if !self.enrolled.contains_key(&uid) {
-            let taken: Vec<u64> = self.enrolled.values().map(Enrolment::netns).collect();
-            let enrolment = self.with.enroller.capture(spec, &taken)?;
-            // One of an older generation is in its maps, and not yet in ours.
-            if !enrolment.is_elder() {
-                self.compiler.set_pod(enrolment.to_pod());
-                self.write();
-            }
-            self.enrolled.insert(uid.clone(), enrolment);
-        } else if self.served.contains(&uid) {
-            return Ok(false);
-        }
-        if let Some(enrolment) = self.enrolled.get(&uid) {
-            self.with.enroller.serve(enrolment).await?;
-        }
-        self.served.insert(uid);
-        Ok(true)
-    }
-
-    pub(super) fn retry(&mut self) {
-        self.retry_at = Some(Instant::now() + RETRY);
-    }
-
-    /// First out of the maps, so that nothing is marked any more, then out of the netns.
-    pub(super) async fn remove(&mut self, uids: &[String]) {
-        let removed: Vec<Enrolment> = uids
-            .iter()
-            .filter_map(|uid| self.enrolled.remove(uid))
-            .collect();
-        for enrolment in &removed {
-            let uid = &enrolment.spec().uid;
-            if self.wanted.contains_key(uid) {
-                let state = PodState::Failed("it is being enrolled anew".to_owned());
-                self.with.state.set_pod_state(uid, state);
-            }
-            self.compiler.remove_pod(enrolment.netns());
-            self.write();
-        }
-        for enrolment in removed {
-            let spec = enrolment.spec().clone();
-            self.served.remove(&spec.uid);
-            self.with.enroller.withdraw(enrolment).await;
-            self.verifier.unwatch(&spec.uid);
-            // One that is wanted is shown, and keeps the agent from being ready.
-            if !self.wanted.contains_key(&spec.uid) {
-                self.with.state.remove_pod(&spec.uid);
-            }
-            tracing::info!(
-                pod = %format_args!("{}/{}", spec.namespace, spec.name),
-                uid = spec.uid,
-                "pod no longer enrolled"
-            );
-        }
+fn status(spec: &PodSpec, state: PodState) -> PodStatus {
+    PodStatus {
+        uid: spec.uid.clone(),
+        name: spec.name.clone(),
+        namespace: spec.namespace.clone(),
+        netns: spec.netns.display().to_string(),
+        cookie: None,
+        addresses: Vec::new(),
+        state,
+        verification: Verification::default(),
     }
 }

@@ -4,6 +4,7 @@
 //! It is done by the one task that also enrols and writes, so that nothing is looked at while it
 //! changes.
 
+mod listeners;
 mod node;
 mod pod;
 
@@ -14,9 +15,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::listeners::Listening;
 use self::node::NodeWatch;
-use crate::enrol::Enrolment;
-use crate::kernel::watch::NetnsWatch;
+use crate::kernel::watch::{NetnsWatch, WatchError};
 use crate::verify::Book;
 
 /// What comes within it is one change.
@@ -24,7 +25,7 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 /// Between two looks at the same pod, whatever is heard of it.
 const SPACING: Duration = Duration::from_millis(200);
 
-/// Until a pod is looked at again that could not be, or whose tunnel does not listen.
+/// Until a pod is looked at again that could not be.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Pods that something was heard of and that wait to be looked at.
@@ -44,9 +45,7 @@ struct Watched {
     book: Book,
     due: Instant,
     looked: Option<Instant>,
-    is_listening: bool,
-    /// It has been, so that it is a drift if it is not.
-    was_listening: bool,
+    listening: Listening,
     /// Why it could not be looked at.
     unseen: Option<String>,
     /// Hears of what changes in the netns.
@@ -67,24 +66,21 @@ impl Verifier {
     }
 
     /// Begins to listen for changes of a pod. What is known of an earlier one of this name stays.
-    pub(super) fn watch(&mut self, enrolment: &Enrolment) {
-        let uid = &enrolment.spec().uid;
+    pub(super) fn watch(&mut self, uid: &str, watch: Result<NetnsWatch, WatchError>) {
         let now = Instant::now();
-        let watched = self.pods.entry(uid.clone()).or_insert(Watched {
+        let watched = self.pods.entry(uid.to_owned()).or_insert(Watched {
             book: Book::default(),
             due: now,
             looked: None,
-            is_listening: false,
-            was_listening: false,
+            listening: Listening::default(),
             unseen: None,
             watch: None,
         });
         watched.due = now;
-        watched.is_listening = false;
-        watched.was_listening = false;
-        watched.watch = match enrolment.watch() {
+        watched.listening = Listening::default();
+        watched.watch = match watch {
             Ok(watch) => {
-                let task = tokio::spawn(follow(watch, uid.clone(), self.heard.clone()));
+                let task = tokio::spawn(follow(watch, uid.to_owned(), self.heard.clone()));
                 Some(AbortOnDropHandle::new(task))
             }
             Err(error) => {
@@ -99,6 +95,7 @@ impl Verifier {
     pub(super) fn unwatch(&mut self, uid: &str) {
         if let Some(watched) = self.pods.get_mut(uid) {
             watched.watch = None;
+            watched.listening = Listening::default();
             watched.due = Instant::now() + self.interval;
         }
     }
@@ -117,13 +114,6 @@ impl Verifier {
                 .map_or(soon, |looked| soon.max(looked + SPACING));
             watched.due = watched.due.min(due);
         }
-    }
-
-    /// Whether the tunnel did not listen in the pod when it was looked at last. It may have been
-    /// about to: its word and its listeners do not come at the same time.
-    pub(super) fn misses_listeners(&self, uid: &str) -> bool {
-        let watched = self.pods.get(uid);
-        watched.is_some_and(|watched| !watched.is_listening)
     }
 
     /// When there is something to look at next.

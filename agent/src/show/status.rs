@@ -314,7 +314,7 @@ fn pods(pods: &[Pod]) -> String {
 pub(super) fn state(state: &PodState) -> Cell {
     let style = match state {
         PodState::Enrolled => GOOD,
-        PodState::Pending(_) => NOTICE,
+        PodState::Pending(_) | PodState::Leaving => NOTICE,
         PodState::Drifted(_) | PodState::Failed(_) => BAD,
     };
     Cell::from(state.label()).styled(style)
@@ -322,7 +322,7 @@ pub(super) fn state(state: &PodState) -> Cell {
 
 pub(super) fn reason(state: &PodState) -> &str {
     match state {
-        PodState::Enrolled => "",
+        PodState::Enrolled | PodState::Leaving => "",
         PodState::Pending(why) | PodState::Drifted(why) | PodState::Failed(why) => why,
     }
 }

@@ -110,6 +110,11 @@ impl Book {
         entries.filter(|(_, entry)| entry.since.is_some())
     }
 
+    /// Whether a drift of this kind stands.
+    pub fn has(&self, kind: DriftKind) -> bool {
+        self.standing().any(|(drift, _)| drift.kind == kind)
+    }
+
     /// Drifts that were repaired so far.
     pub fn repaired(&self) -> u64 {
         self.repaired

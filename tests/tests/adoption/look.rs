@@ -137,9 +137,24 @@ pub(crate) fn hooks(netns: &NetNs) -> Result<BTreeMap<String, Vec<u32>>> {
     netns.run(look)
 }
 
-/// One program of ours at each hook of each of these pods, each by a pinned link; and no other
-/// link, nor one to nowhere.
+/// Waits until there is one program of ours at each hook of each of these pods, each by a pinned
+/// link; and no other link, nor one to nowhere: what is left of other pods goes after these have
+/// come.
 pub(crate) fn check_whole(bed: &Bed, pods: &[&str]) -> Result<()> {
+    until(|| is_whole(bed, pods))
+}
+
+/// Waits until this holds; its last error where it does not come to hold.
+pub(crate) fn until(mut holds: impl FnMut() -> Result<()>) -> Result<()> {
+    let mut last = Ok(());
+    let waited = wait_until(PATIENCE, "this to hold", || {
+        last = holds();
+        last.is_ok()
+    });
+    last.and(waited)
+}
+
+fn is_whole(bed: &Bed, pods: &[&str]) -> Result<()> {
     let links = links(bed)?;
     let pinned: Vec<u32> = links.values().map(|link| link.program).collect();
     ensure!(links.len() == 3 + 3 * pods.len(), "{links:#?}");

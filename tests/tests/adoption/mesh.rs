@@ -45,11 +45,11 @@ fn the_mesh_of_before_stays_until_there_is_another() -> Result<()> {
     );
     // Whoever is gone is let go, mesh or not.
     let server = &stage.bed.pod("server").netns;
-    ensure!(
-        look::hooks(server)?.is_empty(),
-        "{:?}",
-        look::hooks(server)?
-    );
+    look::until(|| {
+        let hooks = look::hooks(server)?;
+        ensure!(hooks.is_empty(), "{hooks:?}");
+        Ok(())
+    })?;
 
     stage.bed.write_mesh(&text)?;
     stage.bed.wait_until_ready()?;

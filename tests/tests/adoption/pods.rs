@@ -38,17 +38,22 @@ fn the_next_agent_has_the_pods_of_now() -> Result<()> {
     })?;
     look::wait_for_pods(&stage.bed, &["client", "other", "server"])?;
     let generation = look::generation(&stage.bed)?;
-    let records = look::keys(&stage.bed.pins.path().join("ENROLMENTS"))?;
-    ensure!(records.len() == 3 && !records.contains(&old), "{records:?}");
-    let links = generation.join("links/pods").join(old.to_string());
-    ensure!(!links.exists(), "links of the netns that was replaced");
-    let pods = look::keys(&generation.join("maps/PODS"))?;
-    let pods: Vec<u64> = pods.into_iter().map(u64::from_be).collect();
-    ensure!(pods.len() == 3 && !pods.contains(&old), "{pods:?}");
-    ensure!(
-        look::links(&stage.bed)?.len() == 3 + 3 * 3 + 2,
-        "the new netns has two devices"
-    );
+    let old_links = generation.join("links/pods").join(old.to_string());
+    look::until(|| {
+        let records = look::keys(&stage.bed.pins.path().join("ENROLMENTS"))?;
+        ensure!(records.len() == 3 && !records.contains(&old), "{records:?}");
+        ensure!(
+            !old_links.exists(),
+            "links of the netns that was replaced stay"
+        );
+        let pods = look::keys(&generation.join("maps/PODS"))?;
+        let pods: Vec<u64> = pods.into_iter().map(u64::from_be).collect();
+        ensure!(pods.len() == 3 && !pods.contains(&old), "{pods:?}");
+        let links = look::links(&stage.bed)?.len();
+        // The new netns has two devices.
+        ensure!(links == 3 + 3 * 3 + 2, "{links} links");
+        Ok(())
+    })?;
     stage.check_flows("client")?;
     stage.check_flows("other")?;
 

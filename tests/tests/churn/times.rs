@@ -30,17 +30,36 @@ impl Times {
     }
 }
 
-/// The same as the agent itself counts it: its histogram's buckets.
+/// The same as the agent itself counts it: upper bounds, for it keeps a histogram.
 pub(super) fn in_the_agent(bed: &Bed) -> Result<String> {
     let (_, metrics) = admin::get(&bed.socket(), "/metrics")?;
-    let lines = metrics.lines();
-    let lines: Vec<&str> = lines
-        .filter_map(|line| line.strip_prefix("waysteer_enrol_seconds_"))
-        .collect();
-    let count = lines.iter().find_map(|line| line.strip_prefix("count "));
-    let count: usize = count.context("no waysteer_enrol_seconds")?.parse()?;
-    ensure!(count > 0, "no pod was ever enrolled: {lines:?}");
-    Ok(lines.join(", "))
+    let all = in_buckets(&metrics, "waysteer_enrol_seconds")?;
+    let work = in_buckets(&metrics, "waysteer_enrol_work_seconds")?;
+    Ok(format!(
+        "from the first mention to enrolled: {all}; without waiting for others: {work}"
+    ))
+}
+
+fn in_buckets(metrics: &str, name: &str) -> Result<String> {
+    let buckets = format!("{name}_bucket{{le=\"");
+    let mut bounds = Vec::new();
+    for line in metrics.lines() {
+        let bucket = line.strip_prefix(&buckets);
+        if let Some((bound, count)) = bucket.and_then(|rest| rest.split_once("\"} ")) {
+            bounds.push((bound, count.parse::<u64>()?));
+        }
+    }
+    let count = bounds.last().with_context(|| format!("no {name}"))?.1;
+    ensure!(count > 0, "no pod was ever enrolled: {bounds:?}");
+    let at_most = |percent: u64| {
+        let enough = (count * percent).div_ceil(100);
+        let found = bounds.iter().find(|(_, count)| *count >= enough);
+        found.map_or("?", |(bound, _)| *bound)
+    };
+    let (half, most) = (at_most(50), at_most(99));
+    Ok(format!(
+        "{count} pods, p50 at most {half} s, p99 at most {most} s ({bounds:?})"
+    ))
 }
 
 impl fmt::Display for Times {

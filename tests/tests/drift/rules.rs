@@ -13,13 +13,13 @@ const SOON: Duration = Duration::from_secs(5);
 /// Two rounds of the timer, and a busy machine.
 const TIMER: Duration = Duration::from_secs(10);
 
-const SYSCTLS: [&str; 3] = [
+pub(super) const SYSCTLS: [&str; 3] = [
     "net/ipv4/tcp_fwmark_accept",
     "net/ipv4/conf/lo/accept_local",
     "net/ipv4/conf/lo/src_valid_mark",
 ];
 
-/// All of them at once, so that no look comes in between.
+/// Those that nobody tells of.
 pub(super) fn reset_parameters(bed: &Bed) -> Result<()> {
     bed.pod("client").netns.run(|| {
         for sysctl in SYSCTLS {

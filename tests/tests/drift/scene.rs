@@ -14,11 +14,14 @@ use waysteer_tests::foreign::Direction;
 use waysteer_tests::http;
 use waysteer_tests::peers::{Server, Service};
 use waysteer_tests::topology::Node;
+use waysteer_tests::traces::difference;
 use waysteer_tests::wait::wait_until;
+
+use crate::adoption::look;
 
 pub(crate) const PORT: u16 = 8080;
 
-/// Kinds, with how often each has been found.
+/// Kinds, with how often each has been found, see [`least`].
 pub(crate) type Kinds<'a> = &'a [(&'a str, u64)];
 
 pub(crate) struct Scene {
@@ -89,11 +92,12 @@ impl Scene {
         breaking: impl FnOnce(&mut Bed) -> Result<()>,
     ) -> Result<()> {
         let before = self.counts()?;
+        let redirection = redirection(&self.bed)?;
         let start = Instant::now();
         breaking(&mut self.bed).with_context(|| what.to_owned())?;
         let mut last = String::new();
         let waited = wait_until(within, what, || {
-            match self.is_repaired(&before, expected) {
+            match self.is_repaired(&before, expected, &redirection) {
                 Ok(problem) => last = problem,
                 Err(error) => last = format!("{error:#}"),
             }
@@ -105,7 +109,8 @@ impl Scene {
             let wanted = expected.iter().find(|(name, _)| *name == kind);
             let wanted = wanted.map_or(0, |(_, count)| *count);
             let found = self.found(kind)? - before[index(kind)];
-            let is_right = found == wanted || found > wanted && besides.contains(&kind);
+            let is_right = (least(kind, wanted)..=wanted).contains(&found)
+                || found > wanted && besides.contains(&kind);
             ensure!(is_right, "{what}: {kind} {found} times, not {wanted}");
         }
         eprintln!("{what}: repaired within {took:?}");
@@ -113,10 +118,20 @@ impl Scene {
     }
 
     /// What is not there yet, in words.
-    fn is_repaired(&self, before: &[u64], expected: Kinds<'_>) -> Result<String> {
+    fn is_repaired(
+        &self,
+        before: &[u64],
+        expected: Kinds<'_>,
+        redirection: &[String],
+    ) -> Result<String> {
+        // The last step of a break may not have been noticed yet.
+        let now = self::redirection(&self.bed)?;
+        if now != redirection {
+            return Ok(difference(redirection, &now));
+        }
         for (kind, count) in expected {
             let found = self.found(kind)? - before[index(kind)];
-            if found < *count {
+            if found < least(kind, *count) {
                 return Ok(format!("{kind} was found {found} times, not {count}"));
             }
         }
@@ -195,6 +210,20 @@ impl Scene {
         let pin = found.next().with_context(|| format!("{name} in {all:?}"))?;
         Ok(bed.pins.path().join(pin))
     }
+}
+
+/// These are broken one after the other, and a repair puts back, uncounted, what goes away while it
+/// is made: at least one of them is found.
+fn least(kind: &str, count: u64) -> u64 {
+    match kind {
+        "rule" | "sysctl" | "map" => count.min(1),
+        _ => count,
+    }
+}
+
+/// The client's rules, routes and parameters, as far as they are ours.
+fn redirection(bed: &Bed) -> Result<Vec<String>> {
+    look::redirection(&bed.pod("client").netns)
 }
 
 pub(crate) fn run(command: &mut std::process::Command) -> Result<String> {

@@ -26,6 +26,7 @@ fn upgraded_with_two_at_once() -> Result<()> {
         load,
         wire,
         mut bed,
+        ..
     } = scene;
     let report = load.finish()?;
     println!("{report}");
@@ -67,7 +68,9 @@ fn killed_and_started_again() -> Result<()> {
         let mut both = now.ways.iter().zip(&before.ways);
         both.all(|(now, before)| now.answered > before.begun + ENOUGH)
     })?;
-    let Scene { load, wire, bed } = scene;
+    let Scene {
+        load, wire, bed, ..
+    } = scene;
     let report = load.finish()?;
     println!("{report}");
     ensure!(report.failed() == 0, "{report}");

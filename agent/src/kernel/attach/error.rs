@@ -32,6 +32,8 @@ pub enum AttachError {
         #[source]
         source: io::Error,
     },
+    #[error("cannot open the map of verdicts on sockets")]
+    Verdicts(#[source] io::Error),
     #[error("cannot take a program off")]
     Detach(#[source] io::Error),
     #[error("cannot attach {program} to {target}{hint}")]

@@ -130,7 +130,7 @@ impl Work {
 
     /// Starts a survey of the cgroup hooks, or takes its result.
     async fn verify_hooks(&mut self) {
-        let programs = match self.with.enroller.programs.at_cgroup() {
+        let programs = match self.with.enroller.programs().at_cgroup() {
             Ok(programs) => programs,
             Err(error) => {
                 tracing::error!(error = chain(&error), "programs without ids");
@@ -179,7 +179,7 @@ impl Work {
         let root = &self.with.cgroup;
         let due = node.book.due(Clock::now());
         if !due.is_empty() {
-            let programs = &mut self.with.enroller.programs;
+            let mut programs = self.with.enroller.programs();
             let repaired = block_in_place(|| {
                 if absent {
                     programs.attach_cgroup(root).map(drop)?;

@@ -10,6 +10,7 @@ use super::{RETRY, SPACING, Watched};
 use crate::address::to_wire;
 use crate::enrol::{Enrolment, Look};
 use crate::error::chain;
+use crate::kernel::inspect::InspectError;
 use crate::reconcile::Work;
 use crate::state::{PodState, Verification};
 use crate::tunnel::Readiness;
@@ -44,11 +45,23 @@ impl Work {
         let enrolment = self.enrolled.get(uid)?;
         let start = Instant::now();
         let looked = block_in_place(|| enrolment.look());
+        let entered = self.enter(uid, looked);
+        self.with.state.add_verification(start.elapsed());
+        entered
+    }
+
+    /// Enters into the book what a look at the netns has found, and what is in the maps. A pod
+    /// counts once it was looked at, and the tunnel serves it.
+    pub(in crate::reconcile) fn enter(
+        &mut self,
+        uid: &str,
+        looked: Result<Look, InspectError>,
+    ) -> Option<(Look, Vec<Drift>)> {
+        let enrolment = self.enrolled.get(uid)?;
         let of_maps = self.map_drift(enrolment);
         let readiness = self.with.enroller.readiness(enrolment);
         let watched = self.verifier.pods.get_mut(uid)?;
         let now = Instant::now();
-        self.with.state.add_verification(now.duration_since(start));
         watched.looked = Some(now.into());
         // Not all at once: the pods of a start would stay together for ever.
         let interval = self.verifier.interval.mul_f64(rand::random_range(0.8..1.0));
@@ -67,12 +80,12 @@ impl Work {
             }
         };
         watched.unseen = None;
-        if !look.is_listening && readiness == Readiness::Ready {
-            watched.due = (now + RETRY).into();
-        }
-        watched.is_listening = look.is_listening;
-        watched.was_listening |= look.is_listening;
-        let is_known = |drift: &&Drift| drift.kind != DriftKind::Listener || watched.was_listening;
+        let is_ready = readiness == Readiness::Ready;
+        watched
+            .listening
+            .found(look.is_listening, is_ready, now.into());
+        let was_listening = watched.listening.has_been();
+        let is_known = |drift: &&Drift| drift.kind != DriftKind::Listener || was_listening;
         let mut drifts: Vec<Drift> = look.drifts.iter().filter(is_known).cloned().collect();
         drifts.extend(of_maps);
         let news = watched.book.enter(now, &drifts);
@@ -156,7 +169,8 @@ impl Work {
             state.set_pod_state(uid, PodState::Failed(drift.what.clone()));
             self.tell(uid, &news);
         }
-        self.remove(&[uid.to_owned()]).await;
+        self.remove(&[uid.to_owned()]);
+        self.make_room().await;
         self.enrol_wanted().await;
         self.take_over();
         self.publish();
@@ -189,13 +203,6 @@ impl Work {
         }
     }
 
-    /// The first look at a pod, which makes it count. What is wrong then is found to be so by the
-    /// next, and repaired.
-    pub(in crate::reconcile) fn look_after_enrolment(&mut self, uid: &str) {
-        self.look_at(uid);
-        self.show_pod(uid);
-    }
-
     /// Brings the pod's status up to date; whether its state is another one.
     pub(in crate::reconcile) fn show_pod(&self, uid: &str) -> bool {
         let (Some(enrolment), Some(watched)) =
@@ -223,6 +230,7 @@ impl Work {
             PodState::Pending(reason) | PodState::Drifted(reason) | PodState::Failed(reason) => {
                 tracing::debug!(%pod, uid, reason, "pod pending");
             }
+            PodState::Leaving => {}
         }
         true
     }
@@ -259,7 +267,7 @@ impl Watched {
             Readiness::Ready if self.looked.is_none() => {
                 PodState::Pending("it was not looked at yet".to_owned())
             }
-            Readiness::Ready if self.is_listening => PodState::Enrolled,
+            Readiness::Ready if self.listening.is_now() => PodState::Enrolled,
             Readiness::Ready => PodState::Pending(
                 "the tunnel says that it serves the pod, and does not listen in it".to_owned(),
             ),

@@ -156,36 +156,42 @@ impl Registry {
         self.trim();
     }
 
-    /// What to say to a ztunnel now: removals before all else, then the adds that it should have,
-    /// then that this was all, then again what it refused.
+    /// What to say to a ztunnel now. While it gets its snapshot: removals, the pods that it lacks,
+    /// that this was all. Later new pods, which wait for it, go before removals, unless the same
+    /// pod was removed before; in the end again what it refused.
     pub(super) fn next(&mut self, number: u64, now: Instant) -> Step {
         let end = self.removals_end();
         let newest = self.is_newest(number);
         let Some(session) = self.sessions.get_mut(&number).filter(|_| self.open) else {
             return Step::Wait(None);
         };
-        if session.removals < end {
-            let offset = session.removals - self.removed_from;
-            session.removals += 1;
-            let removed = usize::try_from(offset).ok();
-            let uid = removed.and_then(|offset| self.removed.get(offset)).cloned();
-            self.trim();
-            return match uid {
-                Some(uid) => self.say_del(number, uid),
-                None => self.next(number, now),
-            };
-        }
         // After the snapshot only the newest one is told of pods.
         let in_snapshot = !session.snapshot_sent;
+        let has_removals = session.removals < end;
+        let offset = usize::try_from(session.removals - self.removed_from).unwrap_or(usize::MAX);
         if in_snapshot || newest {
             let lacking = self.pods.iter().find(|(uid, pod)| {
                 let told = session.told.get(*uid);
                 told.is_none_or(|told| told.generation != pod.generation)
                     && (in_snapshot || pod.netns.is_some())
+                    && !self
+                        .removed
+                        .iter()
+                        .skip(offset)
+                        .any(|removed| removed == *uid)
             });
-            if let Some((uid, pod)) = lacking {
+            if let Some((uid, pod)) = lacking.filter(|_| !in_snapshot || !has_removals) {
                 return Step::Say(pod.message(uid));
             }
+        }
+        if has_removals {
+            session.removals += 1;
+            let uid = self.removed.get(offset).cloned();
+            self.trim();
+            return match uid {
+                Some(uid) => self.say_del(number, uid),
+                None => self.next(number, now),
+            };
         }
         if in_snapshot {
             return Step::Say(Message {

@@ -92,8 +92,9 @@ async fn pods_that_come_during_the_snapshot_are_told_once() {
     server.add("d");
     server.ztunnel.remove("b");
     peer.ack();
-    peer.take(&del("b"));
+    // Who waits for it goes first.
     peer.take(&add("d", "d"));
+    peer.take(&del("b"));
     server.add("d");
     server.ztunnel.remove("d");
     peer.take(&del("d"));
