@@ -21,22 +21,30 @@ use crate::model::{LoadBalancerMode, NamespacedName, Service, Text};
 /// namespace the services whose neighbours get another one.
 pub(super) fn compile_vip(index: &Index, output: &mut Output, address: IpAddr) {
     let services = index.services_at(address);
+    let disputed = index.is_disputed(address);
+    let entry = |service: &Service| {
+        let mut entry = value(index, service);
+        if disputed && service.load_balancer.mode == LoadBalancerMode::Passthrough {
+            // What a rejected entry claims too is not let through unseen.
+            entry.flags = ServiceValue::INVALID.into();
+        }
+        entry
+    };
     let mut entries = BTreeMap::new();
     let public = public_choice(&services);
     for (namespace, service) in by_namespace(&services) {
         if public.is_none_or(|public| public.hostname != service.hostname) {
-            entries.insert(namespace_id(namespace), value(index, service));
+            entries.insert(namespace_id(namespace), entry(service));
         }
     }
     let namespaces: BTreeSet<u64> = entries.keys().copied().collect();
     if !services.is_empty() {
-        let mut default = public.map_or_else(hidden, |service| value(index, service));
-        let passthrough = public
-            .is_some_and(|service| service.load_balancer.mode == LoadBalancerMode::Passthrough);
-        if passthrough && index.is_disputed(address) {
-            // What a rejected entry claims too is not let through unseen.
-            default.flags = ServiceValue::INVALID.into();
-        }
+        let mut default = match public {
+            Some(service) => entry(service),
+            // The rejected entry may be for those who do not see these.
+            None if disputed => flagged(ServiceValue::INVALID),
+            None => flagged(ServiceValue::HIDDEN),
+        };
         if !namespaces.is_empty() {
             default.flags = (default.flags.get() | ServiceValue::NAMESPACED).into();
         }
@@ -92,9 +100,9 @@ pub(super) fn compile_ports(index: &Index, output: &mut Output, name: &Namespace
 }
 
 /// No service that everybody may see.
-fn hidden() -> ServiceValue {
+fn flagged(flag: u32) -> ServiceValue {
     ServiceValue {
-        flags: ServiceValue::HIDDEN.into(),
+        flags: flag.into(),
         ..ServiceValue::default()
     }
 }

@@ -18,6 +18,7 @@ use crate::source::file::{FileState, parse_mesh};
 #[expect(unreachable_pub, reason = "the file is a module of another crate too")]
 mod cases;
 mod history;
+mod rejected;
 
 use cases::{CASES, Case, MESH, MESH_CIDRS, NODE, PODS};
 
