@@ -35,6 +35,8 @@ fn generate() -> Result<(), Box<dyn Error>> {
     // The server's side is for tests; without I/O there are messages only.
     let with_service = env::var_os("CARGO_FEATURE_AGENT").is_some();
     tonic_prost_build::configure()
+        // In order, so that of several things wrong the same one is told each time.
+        .btree_map(".istio.workload")
         .build_client(with_service)
         .build_server(with_service)
         .compile_fds(descriptors)?;
