@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::{build_ebpf, command, setup, test, tidy};
+use crate::{build_ebpf, command, fuzz, setup, test, tidy};
 
 #[derive(Debug, Clone, clap::Args)]
 // The flattened arguments are a group of the same name.
@@ -12,6 +12,9 @@ use crate::{build_ebpf, command, setup, test, tidy};
 pub(crate) struct Args {
     #[command(flatten)]
     test: test::Args,
+    /// For how long each fuzz target runs
+    #[arg(long, default_value_t = 25)]
+    fuzz_seconds: u32,
 }
 
 type Step<'a> = (&'a str, Box<dyn Fn() -> Result<()> + 'a>);
@@ -21,6 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         // Before anything is built: on a fresh machine the linker of the kernel programs is missing.
         ("setup", Box::new(|| setup::run(&setup::Args::with_tests()))),
         ("fmt", cargo(&["fmt", "--all", "--check"])),
+        ("fmt, fuzz", Box::new(fuzz::fmt)),
         (
             "clippy, host",
             cargo(&[
@@ -42,6 +46,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                         .env("RUSTDOCFLAGS", "-D warnings"),
                 )
             }),
+        ),
+        (
+            "fuzz",
+            Box::new(|| fuzz::run(&fuzz::Args::seconds(args.fuzz_seconds))),
         ),
         ("test", Box::new(|| test::run(&args.test))),
     ];

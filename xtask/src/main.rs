@@ -4,6 +4,7 @@ mod build_ebpf;
 mod ci;
 mod command;
 mod demo;
+mod fuzz;
 mod maps_doc;
 mod setup;
 mod test;
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Args),
     /// Runs the host tests and, as root, the kernel tests
     Test(test::Args),
+    /// Runs the fuzz targets, each for a while
+    Fuzz(fuzz::Args),
     /// Writes docs/maps.md from the sources of the maps
     MapsDoc(maps_doc::Args),
     /// Checks layout, layering and house rules that no compiler knows
@@ -58,6 +61,7 @@ fn run(command: Command) -> Result<()> {
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::MapsDoc(args) => maps_doc::run(&args),
         Command::Tidy => tidy::run(),
         Command::Ci(args) => ci::run(&args),

@@ -12,7 +12,7 @@ use needs::Need;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// Also what only tests and the demo use: Envoy
+    /// Also what only tests, fuzzing and the demo use: Envoy, g++
     #[arg(long)]
     with_tests: bool,
     /// Only look; fails when something is missing

@@ -61,11 +61,18 @@ pub(super) fn for_building() -> Vec<Need> {
 }
 
 pub(super) fn for_testing() -> Vec<Need> {
-    vec![Need {
-        name: "envoy",
-        look: find_envoy,
-        install: install_envoy,
-    }]
+    vec![
+        Need {
+            name: "g++",
+            look: || command::output("g++", &["-dumpfullversion"]),
+            install: || apt::install(&["g++"], "a C++ compiler, for libFuzzer,"),
+        },
+        Need {
+            name: "envoy",
+            look: find_envoy,
+            install: install_envoy,
+        },
+    ]
 }
 
 fn find_rust_src() -> Option<String> {
