@@ -28,6 +28,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use waysteer::source::xds::proto::discovery::Resource;
+use waysteer::source::xds::proto::workload as proto;
 
 use crate::admin;
 use crate::pins::PinDirectory;
@@ -66,9 +68,18 @@ pub enum TunnelKind {
     Zds,
 }
 
+/// Where the agent under test has its mesh from. The remote node's always has it from the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    File,
+    /// A [`crate::istiod::Plane`] in the node's namespace, which the test starts.
+    Istiod,
+}
+
 /// How the agent is started.
 #[derive(Debug, Clone)]
 pub struct Options {
+    pub source: Source,
     pub direct_local: &'static str,
     pub mesh_cidrs: Vec<String>,
     pub waypoints: Waypoints,
@@ -84,6 +95,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            source: Source::File,
             direct_local: "bypass",
             mesh_cidrs: Vec::new(),
             waypoints: Waypoints::Peers,
@@ -137,6 +149,7 @@ impl Bed {
         bed.replace("remote-pods.yaml", &bed.pods_file(REMOTE_ENROLLED)?)?;
         bed.configure(options)?;
         let embedded = Options {
+            source: Source::File,
             tunnel: TunnelKind::Embedded,
             extra: String::new(),
             ..options.clone()
@@ -242,6 +255,27 @@ impl Bed {
     /// The mesh file of this bed.
     pub fn mesh(&self) -> String {
         mesh::file(&self.topology)
+    }
+
+    /// The same mesh as istiod tells it.
+    pub fn resources(&self) -> Vec<Resource> {
+        mesh::resources(&self.topology)
+    }
+
+    /// A service of it, by name.
+    pub fn xds_service(&self, name: &str) -> Result<proto::Service> {
+        mesh::service_of(name).with_context(|| format!("the bed has no service {name}"))
+    }
+
+    /// A workload of it, by name.
+    pub fn xds_workload(&self, name: &str) -> Result<proto::Workload> {
+        let found = mesh::workload_of(&self.topology, name);
+        found.with_context(|| format!("the bed has no workload {name}"))
+    }
+
+    /// A service as a waypoint, for either of them.
+    pub fn xds_waypoint(service: &str) -> proto::GatewayAddress {
+        mesh::gateway(service)
     }
 
     /// Takes a file of the source away.

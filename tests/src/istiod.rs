@@ -1,5 +1,8 @@
 //! A control plane that says what a test tells it to: istiod, as far as a node can tell.
+//!
+//! [`Istiod`] leaves every message to the test; [`Plane`] serves a mesh to whoever comes.
 
+mod plane;
 pub mod resources;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +20,8 @@ use waysteer::source::xds::proto::discovery::aggregated_discovery_service_server
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
 use waysteer::source::xds::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+
+pub use plane::{Plane, Resend};
 
 /// Nothing takes longer, on however busy a machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -112,6 +117,11 @@ impl Istiod {
         })
     }
 
+    /// The next stream, whenever somebody opens one.
+    pub async fn next(&mut self) -> Option<Session> {
+        self.sessions.recv().await
+    }
+
     /// The next stream, soon.
     pub async fn accept(&mut self) -> Result<Session> {
         let session = timeout(DEADLINE, self.sessions.recv()).await;
@@ -162,7 +172,7 @@ impl AggregatedDiscoveryService for Service {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let metadata = request.metadata().clone();
-        let (responses, outgoing) = mpsc::channel(16);
+        let (responses, outgoing) = mpsc::channel(1024);
         let session = Session {
             metadata,
             requests: request.into_inner(),

@@ -6,6 +6,7 @@ mod cleanup;
 mod closed;
 mod drift;
 mod envoy;
+mod istiod;
 mod lifecycle;
 mod privileges;
 mod prog_run;

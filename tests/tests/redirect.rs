@@ -1,3 +1,3 @@
 //! Real sockets of real network namespaces, with the agent in between.
 
-mod classes;
+pub(crate) mod classes;

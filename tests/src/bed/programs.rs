@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Bed, Options, PATIENCE, TunnelKind};
+use super::{Bed, Options, PATIENCE, Source, TunnelKind};
 use crate::admin;
+use crate::istiod::Plane;
 use crate::pins::PinDirectory;
 use crate::process::{Process, binary};
 use crate::wait::wait_for;
@@ -108,11 +109,20 @@ impl Bed {
                 format!("kind = \"ztunnel\"\nsocket = {:?}", self.zds_socket())
             }
         };
+        let source = match options.source {
+            Source::File => "kind = \"file\"\nmesh = \"mesh.yaml\"".to_owned(),
+            Source::Istiod => format!(
+                "kind = \"xds\"\naddress = \"127.0.0.1:{}\"\nplaintext = true\n\
+                 pod_name = \"waysteer-abcde\"\npod_ip = {:?}",
+                Plane::PORT,
+                self.topology.node.addresses.v4.to_string(),
+            ),
+        };
         format!(
             "node = {node:?}\npin_root = {:?}\ndirect_local = {:?}\nmesh_cidrs = {:?}\n\
              log = \"info,waysteer=debug\"\n{}\n\
              [admin]\nlisten = \"127.0.0.1:15030\"\nsocket = {:?}\n\
-             [source]\nkind = \"file\"\nmesh = \"mesh.yaml\"\npods = \"{prefix}pods.yaml\"\n\
+             [source]\n{source}\npods = \"{prefix}pods.yaml\"\n\
              [tunnel]\n{tunnel}\n",
             pins.path(),
             options.direct_local,

@@ -24,7 +24,11 @@ struct Expected {
 
 #[test]
 fn every_class_reaches_its_server_the_right_way() -> Result<()> {
-    let bed = Bed::new(&Options::default())?;
+    check_every_class(&Bed::new(&Options::default())?)
+}
+
+/// Of a bed that is ready.
+pub(crate) fn check_every_class(bed: &Bed) -> Result<()> {
     let mut servers = Vec::new();
     for (pod, ports) in [
         ("client", vec![8080]),
@@ -117,9 +121,9 @@ fn every_class_reaches_its_server_the_right_way() -> Result<()> {
             ),
             expected(external, "Passthrough", "Unknown", None, "external", true),
         ] {
-            check(&bed, &capture, v6, &flow, &Dial::new())?;
+            check(bed, &capture, v6, &flow, &Dial::new())?;
             if !v6 {
-                check(&bed, &capture, v6, &flow, &Dial::new().mapped())?;
+                check(bed, &capture, v6, &flow, &Dial::new().mapped())?;
             }
         }
     }
