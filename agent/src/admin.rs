@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use self::source::SourcePage;
@@ -21,10 +22,12 @@ use crate::config::{Admin, Config};
 use crate::events::describe;
 use crate::kernel::explain::Explainer;
 use crate::kernel::observe::Counters;
+use crate::kernel::programs::{ProgramReport, programs};
 use crate::metrics;
 use crate::source::Severity;
 use crate::source::xds::XdsStats;
 use crate::state::{NodeVerification, PodState, PodStatus, State};
+use crate::telemetry;
 use crate::tunnel::{Tunnel, TunnelStatus, View};
 
 /// What the pages read.
@@ -121,10 +124,32 @@ fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
 
 /// What only root may ask for, too.
 fn for_root(sources: Arc<Sources>) -> Router {
-    let cleanup = Router::new()
+    let more = Router::new()
         .route("/cleanup", post(cleanup))
+        .route("/log", get(log).post(set_log))
         .with_state(sources.clone());
-    router(sources).merge(cleanup)
+    router(sources).merge(more)
+}
+
+/// The filter of what is logged.
+async fn log() -> Response {
+    match telemetry::filter() {
+        Ok(filter) => filter.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Another one, which is answered as it was understood.
+async fn set_log(filter: String) -> Response {
+    let before = telemetry::filter().unwrap_or_default();
+    match telemetry::set_filter(filter.trim()) {
+        Ok(()) => {
+            let now = telemetry::filter().unwrap_or_default();
+            tracing::warn!(before, now, "told to log something else");
+            now.into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+    }
 }
 
 /// Undoes everything and ends, whatever `on_stop` says.
@@ -143,6 +168,7 @@ fn router(sources: Arc<Sources>) -> Router {
         .route("/explain", get(explain))
         .route("/debug/config", get(config))
         .route("/debug/flows", get(flows))
+        .route("/debug/programs", get(programs_page))
         .route("/debug/tables", get(tables))
         .with_state(sources)
 }
@@ -201,6 +227,7 @@ struct Status {
     pods: Vec<PodStatus>,
     verification: NodeVerification,
     tunnel: TunnelStatus,
+    programs: Vec<ProgramReport>,
 }
 
 async fn status(AxumState(sources): Shared) -> Json<Status> {
@@ -216,6 +243,7 @@ async fn status(AxumState(sources): Shared) -> Json<Status> {
         pods: state.pods(),
         verification: state.node(),
         tunnel: sources.tunnel.status(),
+        programs: loaded(&sources),
     })
 }
 
@@ -272,6 +300,18 @@ async fn explain(AxumState(sources): Shared, Query(query): Query<ExplainQuery>) 
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
         }
     }
+}
+
+async fn programs_page(AxumState(sources): Shared) -> Json<Vec<ProgramReport>> {
+    Json(loaded(&sources))
+}
+
+fn loaded(sources: &Sources) -> Vec<ProgramReport> {
+    let root = &sources.config.pin_root;
+    block_in_place(|| programs(root)).unwrap_or_else(|error| {
+        tracing::warn!(error = crate::error::chain(&error), "programs not readable");
+        Vec::new()
+    })
 }
 
 async fn config(AxumState(sources): Shared) -> Json<Config> {

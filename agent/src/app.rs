@@ -33,6 +33,7 @@ use crate::kernel::records::{RecordError, Records};
 use crate::reconcile::{ReconcileError, Reconciler};
 use crate::source::file::FileSourceError;
 use crate::state::State;
+use crate::telemetry;
 use crate::tunnel::{self, EmbeddedTunnel, TunnelError, Verdicts, View, Ztunnel};
 
 #[derive(Debug, thiserror::Error)]
@@ -301,6 +302,7 @@ async fn observe(
                     &report.verdict,
                 );
                 tracing::debug!(
+                    target: telemetry::VERDICT,
                     pod = flow.pod,
                     destination = flow.destination,
                     class = flow.class,

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::cli::{ExplainArgs, FlowsArgs, Output, StatusArgs};
+use crate::cli::{ExplainArgs, FlowsArgs, LogArgs, Output, StatusArgs};
 use crate::client::{self, ClientError};
 use crate::kernel::pinned::Pinned;
+use crate::kernel::programs::programs;
 use crate::show::{self, ShowError, Shown};
 
 /// The question was answered, and the answer is that something is not well.
@@ -54,6 +55,18 @@ pub async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     print(&answer, &show::explain(&answer)?, args.output.output)
 }
 
+/// # Errors
+/// When no agent answers, or the filter is not one.
+pub async fn log(args: &LogArgs) -> anyhow::Result<()> {
+    let socket = &args.client.socket;
+    let answer = match &args.filter {
+        Some(filter) => client::post(socket, "/log", filter).await?,
+        None => client::get(socket, "/log").await?,
+    };
+    println!("{}", answer.trim_end());
+    Ok(())
+}
+
 /// What outlives an agent is told without one.
 fn without_agent(args: &StatusArgs, error: &ClientError) -> anyhow::Result<ExitCode> {
     eprintln!("waysteer: {error}");
@@ -73,8 +86,9 @@ fn without_agent(args: &StatusArgs, error: &ClientError) -> anyhow::Result<ExitC
         }
         pinned.pods = found;
     }
-    let answer = json!({ "agent": null, "pin_root": root, "pinned": pinned });
-    let shown = show::offline(&pinned, root);
+    let programs = block_in_place(|| programs(root)).unwrap_or_default();
+    let answer = json!({ "agent": null, "pin_root": root, "pinned": pinned, "programs": programs });
+    let shown = show::offline(&pinned, &programs, root);
     print(&answer.to_string(), &shown, args.output.output)
 }
 

@@ -2,13 +2,14 @@
 //! each.
 
 mod xds;
+mod ztunnel;
 
 use std::path::Path;
 
 use anyhow::bail;
 
 use crate::cli::CheckArgs;
-use crate::config::{Config, ConfigError, PIN_ROOT, Source, SourceArgs};
+use crate::config::{Config, ConfigError, PIN_ROOT, Source, SourceArgs, Tunnel};
 use crate::error::chain;
 use crate::kernel::features::{self, Finding, Outcome};
 
@@ -49,28 +50,38 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<()> {
 }
 
 async fn of_configuration(config: &Result<Config, ConfigError>) -> Vec<Finding> {
-    match config {
-        Ok(Config {
-            source: Source::Xds(xds),
-            ..
-        }) => xds::findings(xds).await,
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            let reason = chain(error);
+            let wrong = Finding::new("configuration", Outcome::Fails { reason });
+            return vec![wrong.or("`waysteer run --help` has every key")];
+        }
+    };
+    let mut findings = match &config.source {
+        Source::Xds(xds) => xds::findings(xds).await,
         // Files may come later, and the agent says what is wrong with them.
-        Ok(_) => Vec::new(),
-        Err(error) => vec![Finding {
-            what: "configuration".to_owned(),
-            outcome: Outcome::Fails {
-                reason: chain(error),
-            },
-        }],
+        Source::File { .. } => Vec::new(),
+    };
+    if let Tunnel::Ztunnel { socket } = &config.tunnel {
+        findings.push(ztunnel::finding(socket, &config.admin.socket));
     }
+    findings
 }
 
-fn tell(Finding { what, outcome }: &Finding) {
-    match outcome {
-        Outcome::Works { detail } => println!("ok       {what}: {detail}"),
-        Outcome::Information { detail } => println!("info     {what}: {detail}"),
-        Outcome::Fails { reason } => println!("missing  {what}: {reason}"),
-    }
+fn tell(finding: &Finding) {
+    let Finding {
+        what,
+        outcome,
+        remedy,
+    } = finding;
+    let (verdict, why) = match outcome {
+        Outcome::Works { detail } => ("ok     ", detail),
+        Outcome::Information { detail } => ("info   ", detail),
+        Outcome::Fails { reason } => ("missing", reason),
+    };
+    let remedy = remedy.map_or_else(String::new, |remedy| format!("; to do: {remedy}"));
+    println!("{verdict}  {what}: {why}{remedy}");
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub async fn run(args: &CleanupArgs) -> anyhow::Result<()> {
         }
     } else {
         if agent.as_ref() == Some(&root) {
-            client::post(&client.socket, "/cleanup").await?;
+            client::post(&client.socket, "/cleanup", "").await?;
             wait_for_end(&root).await?;
         }
         let errors = block_in_place(|| remove(&root, sockets))?;

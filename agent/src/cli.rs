@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::config::{ConfigArgs, PIN_ROOT};
 
@@ -30,6 +31,18 @@ pub enum Command {
     Cleanup(CleanupArgs),
     /// Ask the kernel what becomes of a flow
     Explain(ExplainArgs),
+    /// Show what the running agent logs, or have it log something else
+    Log(LogArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write man pages
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,6 +148,15 @@ pub struct ExplainArgs {
     pub destination: std::net::SocketAddr,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LogArgs {
+    /// A filter of tracing's EnvFilter, such as `debug` or `info,waysteer::reconcile=trace`; stays
+    /// until the agent ends
+    pub filter: Option<String>,
     #[command(flatten)]
     pub client: ClientArgs,
 }

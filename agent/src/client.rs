@@ -26,26 +26,33 @@ pub enum ClientError {
 /// # Errors
 /// When no agent answers, or when it answers that it cannot.
 pub async fn get(socket: &Path, page: &str) -> Result<String, ClientError> {
-    request(socket, "GET", page).await
+    request(socket, "GET", page, "").await
 }
 
-/// Asks for something to be done, without a body.
+/// Asks for something to be done.
 ///
 /// # Errors
 /// As for [`get`].
-pub async fn post(socket: &Path, page: &str) -> Result<String, ClientError> {
-    request(socket, "POST", page).await
+pub async fn post(socket: &Path, page: &str, body: &str) -> Result<String, ClientError> {
+    request(socket, "POST", page, body).await
 }
 
-async fn request(socket: &Path, method: &str, page: &str) -> Result<String, ClientError> {
+async fn request(
+    socket: &Path,
+    method: &str,
+    page: &str,
+    body: &str,
+) -> Result<String, ClientError> {
     let mut stream = UnixStream::connect(socket)
         .await
         .map_err(|source| ClientError::Connect {
             path: socket.to_owned(),
             source,
         })?;
-    let request =
-        format!("{method} {page} HTTP/1.0\r\nhost: waysteer\r\ncontent-length: 0\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {page} HTTP/1.0\r\nhost: waysteer\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
     stream
         .write_all(request.as_bytes())
         .await

@@ -35,6 +35,8 @@ pub mod events;
 #[cfg(feature = "agent")]
 pub mod kernel;
 #[cfg(feature = "agent")]
+pub mod manual;
+#[cfg(feature = "agent")]
 pub mod metrics;
 pub mod model;
 #[cfg(feature = "agent")]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use waysteer::cli::{Cli, Command, RunArgs};
 use waysteer::config::Config;
-use waysteer::{app, ask, check, cleanup, telemetry};
+use waysteer::{app, ask, check, cleanup, manual, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -17,6 +17,9 @@ async fn main() -> ExitCode {
         Command::Flows(args) => ask::flows(&args).await,
         Command::Cleanup(args) => cleanup::run(&args).await.map(well),
         Command::Explain(args) => ask::explain(&args).await,
+        Command::Log(args) => ask::log(&args).await.map(well),
+        Command::Completions { shell } => manual::completions(shell).map(well).map_err(Into::into),
+        Command::Man { directory } => manual::pages(&directory).map(well).map_err(Into::into),
     };
     result.unwrap_or_else(|error| {
         eprintln!("waysteer: {error:#}");

@@ -177,6 +177,11 @@ impl prometheus_client::collector::Collector for Collected {
             "What the packet programs did to packets that were not simply passed",
             &mut self.packets.iter().map(|(labels, value)| (labels, *value)),
         )?;
+        counter(
+            "waysteer_log_lines_suppressed",
+            "Lines about single connections that were not logged, being too many",
+            &mut std::iter::once((&Vec::new(), crate::telemetry::suppressed())),
+        )?;
         for (name, help, value) in TRAFFIC {
             counter(
                 name,

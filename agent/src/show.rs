@@ -3,6 +3,7 @@
 mod explain;
 mod flows;
 mod offline;
+mod programs;
 mod status;
 mod table;
 mod time;

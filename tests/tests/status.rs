@@ -1,12 +1,17 @@
 //! `waysteer status`, `flows` and `explain` as people and programs read them, with an agent and
 //! without.
 
+use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use waysteer_tests::bed::{Bed, Options};
+use waysteer_tests::dial::Dial;
 use waysteer_tests::process::binary;
+use waysteer_tests::wait::wait_until;
 
 /// Standard output and the exit status.
 struct Said {
@@ -57,6 +62,12 @@ fn of_a_running_agent() -> Result<()> {
     // No colours where no terminal is.
     ensure!(!said.text.contains('\u{1b}'), "{:?}", said.text);
 
+    // Three pods, one link each; for all sockets of the node one.
+    for (program, at) in [("connect6", "cgroup  1"), ("pod_egress", "device  3")] {
+        let row = row(&said, program)?;
+        ensure!(row.contains(at) && !row.contains("detached"), "{row}");
+    }
+
     let said = status(&bed, &["client"])?;
     ensure!(said.status == Some(0), "{}", said.errors);
     let address = bed.address("client", true).to_string();
@@ -98,6 +109,11 @@ fn without_an_agent_the_kernel_is_looked_at() -> Result<()> {
         ensure!(row.contains("captured") && row.contains("15001"), "{row}");
     }
     ensure!(row(&said, &bed.pins.path().to_string_lossy())?.contains("connect4"));
+    ensure!(
+        row(&said, "lo_ingress")?.contains("device  3"),
+        "{}",
+        said.text
+    );
 
     // What is broken by hand is seen, and nothing is repaired.
     let client = &bed.pod("client").netns;
@@ -130,5 +146,33 @@ fn without_an_agent_the_kernel_is_looked_at() -> Result<()> {
     )?;
     ensure!(said.text.contains("nothing is pinned"), "{}", said.text);
     ensure!(said.status == Some(3), "{:?}", said.status);
+    Ok(())
+}
+
+#[test]
+fn what_is_logged_can_be_changed() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    let said = waysteer(&bed, &["log"])?;
+    ensure!(said.status == Some(0), "{}", said.errors);
+    let before = said.text;
+    let said = waysteer(&bed, &["log", "waysteer=nonsense"])?;
+    ensure!(said.status == Some(1), "{}", said.text);
+    ensure!(said.errors.contains("no filter"), "{}", said.errors);
+    ensure!(waysteer(&bed, &["log"])?.text == before, "it has stayed");
+    let said = waysteer(&bed, &["log", "info,waysteer::verdict=debug"])?;
+    ensure!(
+        said.text.contains("waysteer::verdict=debug"),
+        "{}",
+        said.text
+    );
+    ensure!(waysteer(&bed, &["log"])?.text == said.text);
+    // The connection is refused by the node; its verdict is logged all the same.
+    let to = SocketAddr::new(bed.address("far-plain", false), 9);
+    let _ = Dial::new().connect(&bed.pod("client").netns, to);
+    let log = bed.scratch.path().join("waysteer.log");
+    wait_until(Duration::from_secs(20), "a verdict in the log", || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        text.contains("waysteer::verdict") && text.contains("told to log something else")
+    })?;
     Ok(())
 }

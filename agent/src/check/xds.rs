@@ -7,31 +7,32 @@ use crate::kernel::features::{Finding, Outcome};
 
 /// Looks, and connects to nothing.
 pub(super) async fn findings(xds: &Xds) -> Vec<Finding> {
-    let mut findings = vec![Finding {
-        what: "istiod's address".to_owned(),
-        outcome: address(&xds.address).await,
-    }];
+    let outcome = address(&xds.address).await;
+    let mut findings = vec![Finding::new("istiod's address", outcome)];
     if let Transport::Tls { root_ca, .. } = &xds.transport {
-        findings.push(Finding {
-            what: "istiod's root certificate".to_owned(),
-            outcome: file(root_ca, |text| {
-                let count = text.matches("-----BEGIN CERTIFICATE-----").count();
-                (count > 0)
-                    .then(|| format!("{count} certificates"))
-                    .ok_or("no certificate in it")
-            }),
+        let outcome = file(root_ca, |text| {
+            let count = text.matches("-----BEGIN CERTIFICATE-----").count();
+            (count > 0)
+                .then(|| format!("{count} certificates"))
+                .ok_or("no certificate in it")
         });
+        findings.push(
+            Finding::new("istiod's root certificate", outcome).or(
+                "mount the ConfigMap istio-ca-root-cert, which istiod puts into each namespace",
+            ),
+        );
     }
     if let Some(token) = &xds.token {
-        findings.push(Finding {
-            what: "the token for istiod".to_owned(),
-            outcome: file(token, |text| {
-                // It is not to be shown.
-                (!text.trim().is_empty())
-                    .then(|| "readable".to_owned())
-                    .ok_or("empty")
-            }),
+        let outcome = file(token, |text| {
+            // It is not to be shown.
+            (!text.trim().is_empty())
+                .then(|| "readable".to_owned())
+                .ok_or("empty")
         });
+        findings.push(
+            Finding::new("the token for istiod", outcome)
+                .or("mount a projected service account token with the audience istio-ca"),
+        );
     }
     findings
 }

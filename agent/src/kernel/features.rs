@@ -2,11 +2,13 @@
 //! concluded from a version.
 
 use std::error::Error;
+use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::load::{LoadOptions, Programs};
+use super::neighbours::{self, Neighbour};
 use super::netns::run_in_new_netns;
 use super::object::Object;
 use super::pins::PinRoot;
@@ -14,12 +16,19 @@ use super::privileges::{self, Capability};
 use super::{cgroup, connections, sysctl};
 use crate::error::chain;
 
+const TYPES: &str = "/sys/kernel/btf/vmlinux";
+const NEWER: &str =
+    "Linux 6.6 or newer, with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF, CONFIG_NET_XGRESS";
+
 /// One line of the report.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     pub what: String,
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// What to do where it fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,6 +51,23 @@ impl Finding {
         matches!(self.outcome, Outcome::Fails { .. })
     }
 
+    pub fn new(what: &str, outcome: Outcome) -> Self {
+        Self {
+            what: what.to_owned(),
+            outcome,
+            remedy: None,
+        }
+    }
+
+    /// With what is to be done if it fails.
+    #[must_use]
+    pub fn or(mut self, remedy: &'static str) -> Self {
+        if self.is_failure() {
+            self.remedy = Some(remedy);
+        }
+        self
+    }
+
     fn of<T>(what: &str, result: Result<T, impl Error>, detail: impl FnOnce(T) -> String) -> Self {
         let outcome = match result {
             Ok(value) => Outcome::Works {
@@ -51,10 +77,7 @@ impl Finding {
                 reason: chain(&error),
             },
         };
-        Self {
-            what: what.to_owned(),
-            outcome,
-        }
+        Self::new(what, outcome)
     }
 }
 
@@ -63,14 +86,21 @@ pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>, pin_root: &Path)
     let mut findings = vec![kernel()];
     findings.extend(privileges());
     let root = cgroup::root(cgroup_root);
-    findings.push(Finding::of("cgroup v2", root, |root| {
-        root.display().to_string()
-    }));
-    findings.push(Finding::of("pins", PinRoot::check(pin_root), |how| {
-        format!("{}: {how}", pin_root.display())
-    }));
+    let neighbours = root.as_deref().ok().map(neighbours);
+    findings.push(
+        Finding::of("cgroup v2", root, |root| root.display().to_string())
+            .or("mount it on the host, and into the container with the same path, or set cgroup"),
+    );
+    findings.push(types());
+    findings.push(
+        Finding::of("pins", PinRoot::check(pin_root), |how| {
+            format!("{}: {how}", pin_root.display())
+        })
+        .or("mount the host's /sys/fs/bpf into the container, with mountPropagation Bidirectional"),
+    );
     findings.push(parameters());
     findings.push(connections());
+    findings.extend(neighbours.into_iter().flatten());
     match Object::find(object) {
         Ok(object) => findings.extend(programs(&object)),
         Err(error) => {
@@ -82,12 +112,40 @@ pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>, pin_root: &Path)
     findings
 }
 
+/// Programs are made to fit this kernel by its types.
+fn types() -> Finding {
+    let size = fs::metadata(TYPES).map(|file| file.len());
+    Finding::of("BTF", size, |size| format!("{TYPES}, {size} bytes"))
+        .or("a kernel built with CONFIG_DEBUG_INFO_BTF; /sys must be the host's")
+}
+
+/// Programs of others at the hooks that we use: nothing that keeps us from working.
+fn neighbours(cgroup: &Path) -> Vec<Finding> {
+    let found = match neighbours::at_root(cgroup) {
+        Ok(found) => found,
+        Err(error) => {
+            return vec![Finding::of("others", Err::<(), _>(error), |()| {
+                String::new()
+            })];
+        }
+    };
+    let finding = |neighbour: &Neighbour| Finding {
+        what: format!("{} at {}", neighbour.program.name, neighbour.hook.label()),
+        outcome: Outcome::Information {
+            detail: neighbour.to_string(),
+        },
+        remedy: neighbour.advice(),
+    };
+    found.iter().map(finding).collect()
+}
+
 fn parameters() -> Finding {
     let what = "kernel parameters of pods";
-    match run_in_new_netns(sysctl::try_write) {
+    let finding = match run_in_new_netns(sysctl::try_write) {
         Ok(written) => Finding::of(what, written, |()| "can be set".to_owned()),
         Err(error) => Finding::of(what, Err::<(), _>(error), |()| String::new()),
-    }
+    };
+    finding.or("procMount Unmasked, or a privileged container: /proc/sys must be writable")
 }
 
 /// Without it all works but one thing, which is then refused.
@@ -101,10 +159,7 @@ fn connections() -> Finding {
         }
         Err(error) => chain(&error),
     };
-    Finding {
-        what: "open connections".to_owned(),
-        outcome: Outcome::Information { detail },
-    }
+    Finding::new("open connections", Outcome::Information { detail })
 }
 
 fn kernel() -> Finding {
@@ -112,10 +167,7 @@ fn kernel() -> Finding {
         Ok(name) => name.release().to_string_lossy().into_owned(),
         Err(error) => error.to_string(),
     };
-    Finding {
-        what: "kernel".to_owned(),
-        outcome: Outcome::Information { detail },
-    }
+    Finding::new("kernel", Outcome::Information { detail })
 }
 
 fn privileges() -> Vec<Finding> {
@@ -141,10 +193,8 @@ fn privileges() -> Vec<Finding> {
                 detail: format!("not there; needed for {for_what}"),
             },
         };
-        Finding {
-            what: capability.name.to_owned(),
-            outcome,
-        }
+        Finding::new(capability.name, outcome)
+            .or("run as root, and add it to securityContext.capabilities of the container")
     };
     held.into_iter().map(finding).collect()
 }
@@ -160,7 +210,9 @@ fn programs(object: &Object) -> Vec<Finding> {
     };
     let mut findings: Vec<Finding> = trials
         .into_iter()
-        .map(|(program, result)| Finding::of(&format!("program {program}"), result, detail))
+        .map(|(program, result)| {
+            Finding::of(&format!("program {program}"), result, detail).or(NEWER)
+        })
         .collect();
     if !findings.iter().any(Finding::is_failure) {
         findings.push(tcx(object));
@@ -173,7 +225,8 @@ fn tcx(object: &Object) -> Finding {
     match Programs::load(object, &LoadOptions::default()) {
         Ok(mut loaded) => Finding::of(what, loaded.programs.try_tcx(), |()| {
             "attached and detached".to_owned()
-        }),
+        })
+        .or(NEWER),
         Err(error) => Finding::of(what, Err::<(), _>(error), |()| String::new()),
     }
 }

@@ -168,7 +168,7 @@ pub fn strangers<'a>(programs: impl Iterator<Item = &'a u32>, ours: u32) -> Vec<
     }
     let our_name = name(ours).name;
     let named = programs.map(|id| name(*id));
-    let is_sibling = |foreign: &Foreign| foreign.name == our_name && has_our_maps(foreign.id);
+    let is_sibling = |foreign: &Foreign| foreign.name == our_name && is_ours(foreign.id);
     named.filter(|foreign| !is_sibling(foreign)).collect()
 }
 
@@ -233,8 +233,8 @@ fn program_name(id: u32) -> io::Result<String> {
     Ok(text(&[first, second]))
 }
 
-/// Whether a program looks into maps that have the names of ours.
-fn has_our_maps(program: u32) -> bool {
+/// Whether a program is one of ours, of whichever build: it looks into maps with the names of ours.
+pub fn is_ours(program: u32) -> bool {
     let maps = map_ids(program).unwrap_or_default();
     let mut names = maps.into_iter().filter_map(|id| map_name(id).ok());
     names.any(|name| OUR_MAPS.contains(&name.as_str()))

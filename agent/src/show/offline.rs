@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::Shown;
+use super::programs::programs;
 use super::table::{BAD, Cell, GOOD, NOTICE, table};
 use crate::kernel::pinned::{Pinned, PinnedGeneration, PinnedHook, PinnedPod};
+use crate::kernel::programs::ProgramReport;
 
 /// The page is never that of a node where all is well: nobody repairs anything now.
-pub fn offline(pinned: &Pinned, root: &Path) -> Shown {
+pub fn offline(pinned: &Pinned, loaded: &[ProgramReport], root: &Path) -> Shown {
     let mut text = String::new();
     let root = root.display();
     if pinned.is_empty() {
@@ -31,6 +33,10 @@ pub fn offline(pinned: &Pinned, root: &Path) -> Shown {
         generations,
     ));
     text.push('\n');
+    if !loaded.is_empty() {
+        text.push_str(&programs(loaded));
+        text.push('\n');
+    }
     let pods: Vec<_> = pinned.pods.iter().map(row).collect();
     if pods.is_empty() {
         text.push_str("no pod was written down as captured\n");

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::programs::programs;
 use super::table::{BAD, Cell, GOOD, NOTICE, facts, table};
 use super::time::{ago, span};
 use super::{ShowError, Shown, parse};
+use crate::kernel::programs::ProgramReport;
 use crate::state::PodState;
 
 #[derive(Debug, Deserialize)]
@@ -23,6 +25,7 @@ struct Status {
     pods: Vec<Pod>,
     verification: Node,
     tunnel: Value,
+    programs: Vec<ProgramReport>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -182,6 +185,8 @@ fn all(status: &Status) -> String {
         lines.push(["input".into(), Cell::from(text).styled(NOTICE)]);
     }
     let mut text = facts(lines);
+    text.push('\n');
+    text.push_str(&programs(&status.programs));
     text.push('\n');
     text.push_str(&pods(&status.pods));
     for shadow in &status.verification.shadows {

@@ -22,6 +22,11 @@ fn answer() -> Value {
         "verification": { "drift": [], "shadows": [], "verified_seconds_ago": 3,
             "maps_verified_seconds_ago": 4 },
         "tunnel": { "kind": "embedded" },
+        "programs": [
+            { "generation": "/sys/fs/bpf/waysteer/v1", "name": "sock_ops", "id": 3, "abi": 1, "tag": "",
+              "at": "cgroup", "links": 1, "detached": 0, "instructions": 754, "runs": 0,
+              "nanoseconds": 0 },
+        ],
     })
 }
 
