@@ -14,5 +14,9 @@ mod orders;
 mod protocol;
 #[path = "xds/proxy.rs"]
 mod proxy;
+#[path = "xds/stalls.rs"]
+mod stalls;
+#[path = "xds/tls.rs"]
+mod tls;
 #[path = "xds/wires.rs"]
 mod wires;

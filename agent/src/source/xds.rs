@@ -17,6 +17,8 @@ mod error;
 mod identity;
 mod intern;
 #[cfg(feature = "agent")]
+mod once;
+#[cfg(feature = "agent")]
 mod options;
 mod policy;
 pub mod proto;

@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use tonic::Status;
 use waysteer::source::xds::XdsOptions;
 
-use super::listener::{Listener, options, tls};
+use super::listener::{Listener, options};
 use super::protocol::{connect, greet};
+use super::tls::Files;
 use waysteer_tests::istiod::resources::{
     ADDRESS, AUTHORIZATION, of_workload, resource, response, uid, workload,
 };
@@ -51,9 +52,8 @@ async fn a_server_that_comes_late_and_comes_again() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_token_is_read_again() -> Result<()> {
-    let directory = tempdir()?;
-    let token = directory.join("token");
-    std::fs::write(&token, "old\n")?;
+    let files = Files::new()?;
+    let token = files.write("token", "old\n")?;
     let mut server = Istiod::start().await?;
     let mut listener = Listener::start(XdsOptions {
         token: Some(token.clone()),
@@ -84,54 +84,7 @@ async fn a_refused_token_is_read_again() -> Result<()> {
     let session = server.accept().await?;
     let bearer = session.metadata.get("authorization").context("no token")?;
     ensure!(bearer == "Bearer newer");
-    std::fs::remove_dir_all(directory)?;
     listener.stop().await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_servers_certificate_is_checked() -> Result<()> {
-    let directory = tempdir()?;
-    let name = "istiod.istio-system.svc";
-    let issue = |name: &str| rcgen::generate_simple_self_signed(vec![name.to_owned()]);
-    let (ours, other) = (issue(name)?, issue(name)?);
-    let root = directory.join("root.pem");
-    std::fs::write(&root, other.cert.pem())?;
-    let key = ours.signing_key.serialize_pem();
-    let mut server = Istiod::start_tls(&ours.cert.pem(), &key).await?;
-    let mut listener = Listener::start(XdsOptions {
-        tls: Some(tls(root.clone(), name)),
-        ..options(server.address)
-    });
-    listener.until("refusal", |l| !l.errors.is_empty()).await?;
-    ensure!(listener.stats.snapshot().connections == 0);
-    ensure!(listener.stats.snapshot().disconnections["tls"] > 0);
-    // A file without any.
-    std::fs::write(&root, "none")?;
-    listener
-        .until("no authority", |l| {
-            l.errors
-                .iter()
-                .any(|(_, e)| e.contains("no certificate of an authority"))
-        })
-        .await?;
-    // The authority is rotated.
-    std::fs::write(&root, ours.cert.pem())?;
-    let mut session = connect(&mut server).await?;
-    session
-        .exchange(response(ADDRESS, "a", vec![of_workload(&workload(1), "1")]))
-        .await?;
-    listener
-        .until("workload", |l| l.mesh().workloads.len() == 1)
-        .await?;
-    listener.stop().await?;
-    let mut wrong = Listener::start(XdsOptions {
-        tls: Some(tls(root, "somebody.else")),
-        ..options(server.address)
-    });
-    wrong.until("refusal", |l| !l.errors.is_empty()).await?;
-    ensure!(wrong.stats.snapshot().connections == 0);
-    std::fs::remove_dir_all(directory)?;
-    wrong.stop().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,16 +174,4 @@ async fn a_mesh_larger_than_a_default_message_arrives() -> Result<()> {
         .await?;
     ensure!(began.elapsed() < Duration::from_secs(60));
     listener.stop().await
-}
-
-fn tempdir() -> Result<std::path::PathBuf> {
-    let name = format!("waysteer-xds-{}-{:x}", std::process::id(), rand_number());
-    let path = std::env::temp_dir().join(name);
-    std::fs::create_dir(&path)?;
-    Ok(path)
-}
-
-fn rand_number() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
 }

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
@@ -60,11 +60,26 @@ impl XdsSource {
     /// Ok when nobody receives any more.
     async fn session(&mut self, events: &mpsc::Sender<Event>) -> Result<(), SessionError> {
         let versions = |type_url: &str| self.state.versions(type_url);
-        let mut connection = Connection::open(&self.options, versions).await?;
+        let connection = Connection::open(&self.options, versions).await?;
+        let Connection {
+            requests,
+            mut opening,
+        } = connection;
+        // Who refuses does so at once. Who says nothing has nothing to tell.
+        let opened = timeout(self.options.limits.answer, &mut opening).await;
+        let opened = opened.ok().transpose()?;
         self.stats.connected();
         tracing::info!(address = self.options.address, "connected to istiod");
+        let problems = self.reporter.connected(&self.state);
+        if !send(problems, events).await {
+            return Ok(());
+        }
+        let mut responses = match opened {
+            Some(responses) => responses,
+            None => opening.await?,
+        };
         loop {
-            let response = connection.responses.message().await;
+            let response = responses.message().await;
             let response = response.map_err(|status| SessionError::Status(status.into()))?;
             let response = response.ok_or(SessionError::Ended)?;
             let (type_url, nonce) = (response.type_url.clone(), response.nonce.clone());
@@ -88,7 +103,7 @@ impl XdsSource {
             };
             self.stats.received(&type_url, &received);
             if let Some(delta) = delta {
-                let problems = self.reporter.received(&self.state);
+                let problems = self.reporter.connected(&self.state);
                 let sent = events.send(Event::Mesh(delta)).await;
                 if sent.is_err() || !send(problems, events).await {
                     return Ok(());
@@ -100,7 +115,7 @@ impl XdsSource {
                 error_detail: report::error_detail(&refused),
                 ..DeltaDiscoveryRequest::default()
             };
-            if connection.requests.send(answer).await.is_err() {
+            if requests.send(answer).await.is_err() {
                 return Err(SessionError::Ended);
             }
         }

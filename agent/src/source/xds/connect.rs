@@ -2,25 +2,31 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::pin::Pin;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Streaming};
 
 use super::error::SessionError;
+use super::once::Once;
 use super::options::{XdsOptions, XdsTls};
 use super::proto::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use super::proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use super::state::TYPES;
 
-/// An open stream.
-#[derive(Debug)]
+/// A connection on which both types were asked for.
 pub(super) struct Connection {
     pub(super) requests: mpsc::Sender<DeltaDiscoveryRequest>,
-    pub(super) responses: Streaming<DeltaDiscoveryResponse>,
+    pub(super) opening: Opening,
 }
+
+/// What the server says to being asked. It may wait with that until it has something to tell.
+type Opening =
+    Pin<Box<dyn Future<Output = Result<Streaming<DeltaDiscoveryResponse>, SessionError>> + Send>>;
 
 impl Connection {
     /// Connects and subscribes. `versions` is what is known of a type.
@@ -28,7 +34,10 @@ impl Connection {
         options: &XdsOptions,
         versions: impl Fn(&str) -> HashMap<String, String>,
     ) -> Result<Self, SessionError> {
-        let channel = connect(options).await?;
+        // TLS included, of which the transport has no limit of its own.
+        let within = options.limits.connect;
+        let channel = timeout(within, connect(options)).await;
+        let channel = channel.map_err(|_| SessionError::Silent { within })??;
         let (requests, outgoing) = mpsc::channel(TYPES.len() + 1);
         let mut node = Some(options.node.to_proto());
         for type_url in TYPES {
@@ -51,12 +60,12 @@ impl Connection {
         }
         let mut client = AggregatedDiscoveryServiceClient::new(channel)
             .max_decoding_message_size(options.limits.message);
-        let opened = client.delta_aggregated_resources(request).await;
-        let responses = opened.map_err(|status| SessionError::Status(status.into()))?;
-        Ok(Self {
-            requests,
-            responses: responses.into_inner(),
-        })
+        let opening = Box::pin(async move {
+            let opened = client.delta_aggregated_resources(request).await;
+            let responses = opened.map_err(|status| SessionError::Status(status.into()))?;
+            Ok(responses.into_inner())
+        });
+        Ok(Self { requests, opening })
     }
 }
 
@@ -71,7 +80,6 @@ async fn connect(options: &XdsOptions) -> Result<Channel, SessionError> {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
         .map_err(invalid)?
-        .connect_timeout(limits.connect)
         .http2_keep_alive_interval(limits.keep_alive)
         .keep_alive_timeout(limits.answer)
         .keep_alive_while_idle(true)
@@ -95,7 +103,9 @@ async fn connect(options: &XdsOptions) -> Result<Channel, SessionError> {
         }
         endpoint = endpoint.tls_config(config).map_err(invalid)?;
     }
-    endpoint.connect().await.map_err(SessionError::Connect)
+    let connector = Once::default();
+    let connected = endpoint.connect_with_connector(connector).await;
+    connected.map_err(SessionError::Connect)
 }
 
 async fn token(path: &Path) -> Result<MetadataValue<Ascii>, SessionError> {

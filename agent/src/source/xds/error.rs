@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -23,6 +24,8 @@ pub(super) enum SessionError {
     Token { path: PathBuf },
     #[error("cannot connect")]
     Connect(#[source] tonic::transport::Error),
+    #[error("no connection within {within:?}: the server, or its TLS, does not answer")]
+    Silent { within: Duration },
     #[error("the server refused or broke off: {}: {}", .0.code(), .0.message())]
     Status(#[source] Box<Status>),
     #[error("the server ended the stream")]
@@ -48,7 +51,7 @@ impl SessionError {
             Self::Address(..) => "address",
             Self::Unreadable { .. } | Self::RootCa { .. } | Self::Token { .. } => "file",
             Self::Connect(error) if is_tls(error) => "tls",
-            Self::Connect(_) => "connect",
+            Self::Connect(_) | Self::Silent { .. } => "connect",
             Self::Status(status) => match status.code() {
                 Code::Unauthenticated | Code::PermissionDenied => "denied",
                 // What the server did not say is what happened to the connection.

@@ -37,7 +37,8 @@ impl Reporter {
         self.report(diagnostics)
     }
 
-    pub(super) fn received(&mut self, state: &XdsState) -> Option<Event> {
+    /// There is one; what is wrong with resources is left.
+    pub(super) fn connected(&mut self, state: &XdsState) -> Option<Event> {
         let diagnostics = self.resources(state);
         self.report(diagnostics)
     }
