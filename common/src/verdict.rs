@@ -152,6 +152,34 @@ impl Reason {
 }
 
 numbered! {
+    /// What the classifier looks things up in.
+    pub enum Table {
+        /// What concerns the whole node.
+        Settings = 1 => "SETTINGS",
+        /// Whose connections are judged.
+        Pods = 2 => "PODS",
+        /// Whose address it is, of enrolled pods.
+        PodAddresses = 3 => "POD_ADDRESSES",
+        /// Who has an address.
+        Workloads = 4 => "WORKLOADS",
+        /// Which service has an address.
+        Services = 5 => "SERVICES",
+        /// Which service has a block of addresses.
+        ServiceCidrs = 6 => "SERVICE_CIDRS",
+        /// The endpoints behind a service's port.
+        ServicePorts = 7 => "SERVICE_PORTS",
+        /// The endpoints of a waypoint.
+        Waypoints = 8 => "WAYPOINTS",
+        /// Who is a waypoint.
+        WaypointMembers = 9 => "WAYPOINT_MEMBERS",
+        /// One endpoint.
+        Endpoints = 10 => "ENDPOINTS",
+        /// Addresses that are of the mesh.
+        MeshCidrs = 11 => "MESH_CIDRS",
+    }
+}
+
+numbered! {
     /// The hook that decided.
     pub enum Hook {
         Connect = 0 => "connect",

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod egress;
+mod explained;
 mod frame;
 mod ingress;
 mod many;

@@ -26,7 +26,8 @@ wire! {
 
 wire! {
     /// Stands in the packet that `explain` is run with, behind [`EXPLAIN_OFFSET`] bytes; the
-    /// program writes a [`VerdictValue`] to the same place.
+    /// program writes a [`VerdictValue`] to the same place, and a [`TraceEntry`] for each look-up
+    /// from [`TRACE_OFFSET`] on.
     pub struct ExplainRequest {
         pub netns: U64,
         pub destination: Address,
@@ -35,5 +36,30 @@ wire! {
     }
 }
 
+wire! {
+    /// A look-up of the classifier, as it was made for `explain`.
+    pub struct TraceEntry {
+        /// [`crate::verdict::Table`]; 0 where no more were made.
+        pub table: u8,
+        /// 1 where there was an entry.
+        pub found: u8,
+        pub padding: [u8; 6],
+        /// The key, and zeros behind it.
+        pub key: [u8; 24],
+        /// The entry, and zeros behind it.
+        pub value: [U64; 7],
+    }
+}
+
+impl TraceEntry {
+    /// Where the key is.
+    pub const KEY: u32 = 8;
+    /// Where the value is.
+    pub const VALUE: u32 = 32;
+}
+
 /// A test packet must begin with an Ethernet header.
 pub const EXPLAIN_OFFSET: u32 = 14;
+pub const TRACE_OFFSET: u32 = EXPLAIN_OFFSET + size_of::<VerdictValue>() as u32;
+/// More look-ups than a verdict takes; what has no room is not told.
+pub const TRACE_ENTRIES: usize = 24;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, ensure};
 use waysteer::address::{socket_from_wire, to_wire};
 use waysteer::compile::{Changes, EnrolledPod, Node, TableLookup, Tables, compile};
+use waysteer::kernel::explain::Explanation;
 use waysteer::kernel::load::{LoadOptions, Loaded, Programs};
 use waysteer::kernel::object::Object;
 use waysteer::model::{Mesh, Rejection};
@@ -56,6 +57,17 @@ impl Kernel {
         explained?.context("the pod is not enrolled")
     }
 
+    /// The same, with what was looked up for it.
+    pub(super) fn why(&self, from: &str, to: SocketAddr) -> Result<Explanation> {
+        let explained = self.loaded.explainer.why(netns(from), to.ip(), to.port());
+        explained?.context("the pod is not enrolled")
+    }
+
+    /// What the maps hold.
+    pub(super) fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
     /// What the host makes of the same tables, with endpoints drawn from a sequence.
     pub(super) fn decide(&self, from: &str, to: SocketAddr, seed: u32) -> Result<Verdict> {
         let netns = netns(from);
@@ -102,7 +114,7 @@ pub(super) fn node() -> Result<Node> {
 }
 
 /// The cookie stands for a netns that need not exist.
-fn netns(pod: &str) -> u64 {
+pub(super) fn netns(pod: &str) -> u64 {
     let position = PODS.iter().position(|(name, ..)| *name == pod);
     position.map_or(0, |position| position as u64 + 1000)
 }

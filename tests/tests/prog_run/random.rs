@@ -15,10 +15,14 @@ const MESHES: u64 = 24;
 const DRAWS: u32 = 400;
 
 /// Numbers from a seed (xorshift), so that a failure comes again.
-struct Numbers(u64);
+pub(super) struct Numbers(u64);
 
 impl Numbers {
-    fn next(&mut self) -> u64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -31,7 +35,7 @@ impl Numbers {
 }
 
 /// The fixture with entries left out and changed.
-fn changed(numbers: &mut Numbers) -> Result<Mesh> {
+pub(super) fn changed(numbers: &mut Numbers) -> Result<Mesh> {
     let mut mesh = mesh()?;
     mesh.complete = !numbers.one_in(12);
     mesh.workloads.retain(|_, _| !numbers.one_in(6));
@@ -74,7 +78,7 @@ fn changed(numbers: &mut Numbers) -> Result<Mesh> {
 #[test]
 fn kernel_and_host_agree_on_any_mesh() -> Result<()> {
     let mut kernel = Kernel::load()?;
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut numbers = Numbers::new(0x9e37_79b9_7f4a_7c15);
     let (mut flows, mut reasons) = (0, BTreeSet::new());
     for number in 0..MESHES {
         let mesh = changed(&mut numbers)?;
