@@ -1,6 +1,9 @@
 //! The admin pages: for probes and Prometheus on localhost, for the command line on a unix socket
 //! that only root can open.
 
+mod destination;
+mod explain;
+mod names;
 mod source;
 
 use std::os::unix::fs::PermissionsExt;
@@ -19,9 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::source::SourcePage;
 use crate::config::{Admin, Config};
-use crate::events::describe;
 use crate::kernel::explain::Explainer;
-use crate::kernel::observe::Counters;
+use crate::kernel::observe::{Counters, FlowVerdicts};
 use crate::kernel::programs::{ProgramReport, programs};
 use crate::metrics;
 use crate::source::Severity;
@@ -39,6 +41,7 @@ pub struct Sources {
     pub state: Arc<State>,
     pub counters: Counters,
     pub explainer: Explainer,
+    pub flows: FlowVerdicts,
     pub view: tokio::sync::watch::Receiver<Arc<View>>,
     /// Told to undo everything and end.
     pub cleanup: CancellationToken,
@@ -165,11 +168,12 @@ fn router(sources: Arc<Sources>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .route("/status", get(status))
-        .route("/explain", get(explain))
+        .route("/explain", get(explain::explain))
         .route("/debug/config", get(config))
         .route("/debug/flows", get(flows))
         .route("/debug/programs", get(programs_page))
         .route("/debug/tables", get(tables))
+        .route("/debug/names", get(names::names))
         .with_state(sources)
 }
 
@@ -245,61 +249,6 @@ async fn status(AxumState(sources): Shared) -> Json<Status> {
         tunnel: sources.tunnel.status(),
         programs: loaded(&sources),
     })
-}
-
-#[derive(Debug, Deserialize)]
-struct ExplainQuery {
-    /// `namespace/name`.
-    pod: String,
-    destination: std::net::SocketAddr,
-}
-
-/// Runs the classifier in the kernel.
-async fn explain(AxumState(sources): Shared, Query(query): Query<ExplainQuery>) -> Response {
-    let ExplainQuery { pod, destination } = query;
-    let pods = sources.state.pods();
-    let found = pods
-        .iter()
-        .find(|status| format!("{}/{}", status.namespace, status.name) == pod);
-    let Some(netns) = found.and_then(|status| status.cookie) else {
-        let known: Vec<String> = pods
-            .iter()
-            .map(|pod| format!("{}/{}", pod.namespace, pod.name))
-            .collect();
-        let text = format!(
-            "pod {pod} is not enrolled; enrolled are: {}\n",
-            known.join(", ")
-        );
-        return (StatusCode::NOT_FOUND, text).into_response();
-    };
-    let verdict = sources
-        .explainer
-        .explain(netns, destination.ip(), destination.port());
-    match verdict {
-        Ok(Some(verdict)) => {
-            let view = sources.view.borrow().clone();
-            let to = crate::address::to_wire(destination.ip());
-            let hook = waysteer_common::verdict::Hook::Explain;
-            Json(describe(
-                &view,
-                0,
-                hook,
-                netns,
-                (to, destination.port()),
-                &verdict,
-            ))
-            .into_response()
-        }
-        Ok(None) => (
-            StatusCode::NOT_FOUND,
-            format!("the kernel does not know pod {pod}\n"),
-        )
-            .into_response(),
-        Err(error) => {
-            let error = crate::error::chain(&error);
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
-        }
-    }
 }
 
 async fn programs_page(AxumState(sources): Shared) -> Json<Vec<ProgramReport>> {

@@ -117,7 +117,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
 
     let state = Arc::new(State::default());
     let (view, views) = watch::channel(Arc::new(View::default()));
-    let verdicts = Arc::new(KernelVerdicts(loaded.flows));
+    let verdicts = Arc::new(KernelVerdicts(loaded.flows.clone()));
     let tunnel = Arc::new(match prepared {
         Prepared::Embedded(certs) => {
             tunnel::Tunnel::Embedded(EmbeddedTunnel::new(certs, verdicts, views.clone())?)
@@ -140,6 +140,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         state: state.clone(),
         counters: loaded.counters,
         explainer: loaded.explainer,
+        flows: loaded.flows,
         view: views,
         cleanup: cleanup.clone(),
         tunnel: tunnel.clone(),

@@ -1,15 +1,22 @@
 //! The commands that ask a running agent, or where none runs what is pinned, and print the answer.
 
+mod dump;
+mod explain;
+
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::cli::{ExplainArgs, FlowsArgs, LogArgs, Output, StatusArgs};
+use crate::cli::{FlowsArgs, LogArgs, Output, StatusArgs};
 use crate::client::{self, ClientError};
 use crate::kernel::pinned::Pinned;
 use crate::kernel::programs::programs;
 use crate::show::{self, ShowError, Shown};
+
+pub use self::dump::dump;
+pub use self::explain::explain;
 
 /// The question was answered, and the answer is that something is not well.
 const NOT_WELL: u8 = 3;
@@ -42,17 +49,6 @@ pub async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 pub async fn flows(args: &FlowsArgs) -> anyhow::Result<ExitCode> {
     let answer = client::get(&args.client.socket, "/debug/flows").await?;
     print(&answer, &show::flows(&answer)?, args.output.output)
-}
-
-/// # Errors
-/// When no agent answers, or does not know the pod.
-pub async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let ExplainArgs {
-        pod, destination, ..
-    } = args;
-    let page = format!("/explain?pod={pod}&destination={destination}");
-    let answer = client::get(&args.client.socket, &page).await?;
-    print(&answer, &show::explain(&answer)?, args.output.output)
 }
 
 /// # Errors
@@ -92,17 +88,34 @@ fn without_agent(args: &StatusArgs, error: &ClientError) -> anyhow::Result<ExitC
     print(&answer.to_string(), &shown, args.output.output)
 }
 
-fn print(answer: &str, shown: &Shown, output: Output) -> anyhow::Result<ExitCode> {
-    match output {
-        Output::Table => anstream::print!("{}", shown.text),
-        Output::Json => {
-            let value: Value = serde_json::from_str(answer)?;
-            println!("{}", serde_json::to_string_pretty(&value)?);
-        }
-    }
+fn print(answer: &str, shown: &Shown, form: Output) -> anyhow::Result<ExitCode> {
+    let document: Value = match form {
+        Output::Table => Value::Null,
+        Output::Json | Output::Yaml => serde_json::from_str(answer)?,
+    };
+    output(form, &shown.text, &document)?;
     Ok(if shown.is_well {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(NOT_WELL)
     })
+}
+
+/// The text for people, else the document.
+fn output(form: Output, text: &str, document: &Value) -> anyhow::Result<()> {
+    match form {
+        Output::Table => anstream::print!("{text}"),
+        Output::Json => println!("{}", serde_json::to_string_pretty(document)?),
+        Output::Yaml => print!("{}", serde_saphyr::to_string(document)?),
+    }
+    Ok(())
+}
+
+/// Columns of the terminal that is written to.
+fn width() -> Option<usize> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    let (columns, _) = ratatui::crossterm::terminal::size().ok()?;
+    Some(usize::from(columns))
 }

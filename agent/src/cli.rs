@@ -27,9 +27,11 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the last verdicts of the kernel
     Flows(FlowsArgs),
+    /// Print what is in the kernel's maps, decoded; also without an agent
+    Dump(DumpArgs),
     /// Remove everything that agents have ever made on this node
     Cleanup(CleanupArgs),
-    /// Ask the kernel what becomes of a flow
+    /// Ask the kernel what becomes of a connection, and why; also without an agent
     Explain(ExplainArgs),
     /// Show what the running agent logs, or have it log something else
     Log(LogArgs),
@@ -75,6 +77,8 @@ pub enum Output {
     Table,
     /// For programs
     Json,
+    /// The same, for people
+    Yaml,
 }
 
 #[derive(Debug, clap::Args)]
@@ -117,6 +121,59 @@ pub struct FlowsArgs {
     pub client: ClientArgs,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DumpKind {
+    /// Who has an address, and how it is reached
+    Workloads,
+    /// Virtual addresses, their ports and endpoints
+    Services,
+    /// What stands before services and workloads
+    Waypoints,
+    /// The pods whose connections are judged
+    Pods,
+    /// The connections that the kernel remembers
+    Flows,
+    /// What was counted
+    Counters,
+}
+
+impl DumpKind {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Workloads => "workloads",
+            Self::Services => "services",
+            Self::Waypoints => "waypoints",
+            Self::Pods => "pods",
+            Self::Flows => "flows",
+            Self::Counters => "counters",
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DumpArgs {
+    pub kind: DumpKind,
+    /// Only what is in this namespace
+    #[arg(long)]
+    pub namespace: Option<String>,
+    /// Only what concerns this pod: NAMESPACE/NAME, a name, or for `pods` a netns cookie
+    #[arg(long)]
+    pub pod: Option<String>,
+    /// Only what is called so: NAMESPACE/NAME, a name, a host's name or its first labels, or an id
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Only what has this address
+    #[arg(long)]
+    pub address: Option<std::net::IpAddr>,
+    /// Where the maps are pinned
+    #[arg(long, env = "WAYSTEER_PIN_ROOT", default_value = PIN_ROOT)]
+    pub pin_root: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 #[derive(Debug, clap::Args)]
 pub struct CleanupArgs {
     /// Where programs, maps and links are pinned [default: where the running agent says, else
@@ -142,10 +199,17 @@ pub struct CleanupArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct ExplainArgs {
-    /// The source pod, NAMESPACE/NAME
+    /// The source pod: NAMESPACE/NAME, a name or a uid
     pub pod: String,
-    /// The destination, ADDRESS:PORT
-    pub destination: std::net::SocketAddr,
+    /// The destination: an address, a service (NAME, NAME.NAMESPACE, its host's name) or a workload
+    /// (NAMESPACE/NAME), with :PORT where it has more than one
+    pub destination: String,
+    /// The source port of a steered connection that is open: what it got when it began
+    #[arg(long, value_name = "PORT")]
+    pub from_port: Option<u16>,
+    /// Where to look when no agent answers
+    #[arg(long, env = "WAYSTEER_PIN_ROOT", default_value = PIN_ROOT)]
+    pub pin_root: PathBuf,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]

@@ -9,6 +9,7 @@ mod bpf;
 mod btf;
 pub mod cgroup;
 pub mod connections;
+pub mod contents;
 pub mod estate;
 pub mod explain;
 pub mod features;

@@ -33,12 +33,16 @@ mod error;
 #[cfg(feature = "agent")]
 pub mod events;
 #[cfg(feature = "agent")]
+pub mod explain;
+#[cfg(feature = "agent")]
 pub mod kernel;
 #[cfg(feature = "agent")]
 pub mod manual;
 #[cfg(feature = "agent")]
 pub mod metrics;
 pub mod model;
+#[cfg(feature = "agent")]
+pub mod names;
 #[cfg(feature = "agent")]
 pub mod reconcile;
 #[cfg(feature = "agent")]

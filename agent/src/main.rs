@@ -15,6 +15,7 @@ async fn main() -> ExitCode {
         Command::Check(args) => check::run(&args).await.map(well),
         Command::Status(args) => ask::status(&args).await,
         Command::Flows(args) => ask::flows(&args).await,
+        Command::Dump(args) => ask::dump(&args).await,
         Command::Cleanup(args) => cleanup::run(&args).await.map(well),
         Command::Explain(args) => ask::explain(&args).await,
         Command::Log(args) => ask::log(&args).await.map(well),

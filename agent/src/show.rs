@@ -1,5 +1,6 @@
 //! What the command line prints for people. Programs get the same as JSON, with `-o json`.
 
+pub mod dump;
 mod explain;
 mod flows;
 mod offline;

@@ -124,7 +124,7 @@ fn verdict(answer: &[u8]) -> Result<Verdict, ExplainError> {
 fn trace(answer: &[u8]) -> Result<Vec<Met>, ExplainError> {
     let entries = answer.get(TRACE..).ok_or(ExplainError::Trace)?;
     let entries = entries.chunks_exact(size_of::<TraceEntry>());
-    let entries = entries.map(|bytes| TraceEntry::read_from_bytes(bytes));
+    let entries = entries.map(TraceEntry::read_from_bytes);
     entries
         .take_while(|entry| entry.as_ref().is_ok_and(|entry| entry.table != 0))
         .map(|entry| {

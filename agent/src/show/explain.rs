@@ -1,23 +1,59 @@
-//! `waysteer explain`: what would become of a connection.
+//! `waysteer explain`: what would become of a connection, and what has decided it.
 
+use serde::Deserialize;
 use waysteer_common::verdict::Reason;
 
 use super::flows::Flow;
-use super::table::{Cell, facts};
+use super::table::{Cell, NOTICE, facts, fitted};
 use super::{ShowError, Shown, parse};
 
-/// The verdict, a fact a line.
+/// As the agent tells it.
+#[derive(Debug, Deserialize)]
+struct Explained {
+    #[serde(flatten)]
+    flow: Flow,
+    connection: Option<Connection>,
+    understood: Option<String>,
+    #[serde(default)]
+    met: Vec<Met>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Connection {
+    from_port: u16,
+    remembered: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Met {
+    map: String,
+    asked: String,
+    entry: Option<String>,
+}
+
+/// The verdict, a fact a line, then the entries that were met.
 ///
 /// # Errors
 /// When the answer cannot be read.
-pub fn explain(answer: &str) -> Result<Shown, ShowError> {
-    let flow: Flow = parse(answer)?;
+pub fn explain(answer: &str, width: Option<usize>) -> Result<Shown, ShowError> {
+    let Explained {
+        flow,
+        connection,
+        understood,
+        met,
+    } = parse(answer)?;
     let mut lines: Vec<[Cell; 2]> = vec![
         ["pod".into(), flow.pod.as_str().into()],
         ["destination".into(), flow.destination().into()],
-        ["class".into(), flow.class.as_str().into()],
-        ["reason".into(), flow.reason.as_str().into()],
     ];
+    if let Some(understood) = understood {
+        lines.push(["".into(), understood.into()]);
+    }
+    if let Some(connection) = connection {
+        lines.push(["connection".into(), connection.told()]);
+    }
+    lines.push(["class".into(), flow.class.as_str().into()]);
+    lines.push(["reason".into(), flow.reason.as_str().into()]);
     if let Some(reason) = Reason::from_label(&flow.reason) {
         lines.push(["".into(), reason.meaning().into()]);
         lines.push(["row".into(), row(reason, flow.service.is_some()).into()]);
@@ -27,10 +63,37 @@ pub fn explain(answer: &str) -> Result<Shown, ShowError> {
     if let Some(authority) = &flow.authority {
         lines.push(["authority".into(), authority.as_str().into()]);
     }
+    let mut text = facts(lines);
+    if !met.is_empty() {
+        text.push_str("\nwhat the program looked up, in this order:\n");
+        let rows = met.into_iter().map(Met::cells).collect();
+        text.push_str(&fitted(width, &["MAP", "ASKED FOR", "FOUND"], rows));
+    }
     Ok(Shown {
-        text: facts(lines),
+        text,
         is_well: true,
     })
+}
+
+impl Connection {
+    fn told(&self) -> Cell {
+        let port = self.from_port;
+        if self.remembered {
+            format!("from port {port}: this is what it got when it began").into()
+        } else {
+            let text = format!(
+                "none that is steered is remembered from port {port}: this is what a new one gets"
+            );
+            Cell::from(text).styled(NOTICE)
+        }
+    }
+}
+
+impl Met {
+    fn cells(self) -> Vec<Cell> {
+        let found = self.entry.unwrap_or_else(|| "nothing".to_owned());
+        vec![self.map.into(), self.asked.into(), found.into()]
+    }
 }
 
 /// Of the classification table.
@@ -53,7 +116,7 @@ mod tests {
             "destination": "10.1.1.11:8080", "class": "ToServerWaypoint",
             "reason": "WaypointUnresolved", "steered": true, "hbone": false, "next_hop": null,
             "next_hop_workload": null, "authority": null, "service": null}"#;
-        let shown = explain(answer).expect("an answer");
+        let shown = explain(answer, None).expect("an answer");
         let plain = anstream::adapter::strip_str(&shown.text).to_string();
         let expected = "\
 pod          default/client
@@ -66,6 +129,59 @@ way          tunnel
 next hop     -
 ";
         assert_eq!(plain, expected);
+    }
+
+    #[test]
+    fn what_was_met_follows_at_two_widths() {
+        let answer = r#"{"number": 0, "at": 0, "hook": "explain", "pod": "default/client",
+            "destination": "10.96.0.10:80", "class": "Direct", "reason": "ServiceHbone",
+            "steered": true, "hbone": true, "next_hop": "10.1.2.11:15008",
+            "next_hop_workload": "default/far", "authority": "10.1.2.11:8080",
+            "service": "default/web.default.svc.cluster.local",
+            "understood": "default/web.default.svc.cluster.local, 10.96.0.10:80",
+            "connection": {"from_port": 4001, "remembered": true},
+            "met": [
+                {"map": "WORKLOADS", "asked": "10.96.0.10", "found": false, "entry": null},
+                {"map": "SERVICES", "asked": "10.96.0.10 for all", "found": true,
+                 "entry": "default/web.default.svc.cluster.local"},
+                {"map": "ENDPOINTS", "asked": "number 0 of set 00000000000000aa", "found": true,
+                 "entry": "default/far, 10.1.2.11, port 8080, HBONE"}]}"#;
+        let plain = |width| {
+            let shown = explain(answer, width).expect("an answer");
+            anstream::adapter::strip_str(&shown.text).to_string()
+        };
+        let facts = "\
+pod          default/client
+destination  10.96.0.10:80 default/web.default.svc.cluster.local
+             default/web.default.svc.cluster.local, 10.96.0.10:80
+connection   from port 4001: this is what it got when it began
+class        Direct
+reason       ServiceHbone
+             The endpoint picked speaks HBONE and is on another node.
+row          6 of the classification table in ARCHITECTURE.md
+way          tunnel
+next hop     10.1.2.11:15008 default/far
+authority    10.1.2.11:8080
+
+what the program looked up, in this order:
+";
+        let wide = "\
+MAP        ASKED FOR                         FOUND
+WORKLOADS  10.96.0.10                        nothing
+SERVICES   10.96.0.10 for all                default/web.default.svc.cluster.local
+ENDPOINTS  number 0 of set 00000000000000aa  default/far, 10.1.2.11, port 8080, HBONE
+";
+        assert_eq!(plain(Some(200)), format!("{facts}{wide}"));
+        let narrow = "\
+MAP        ASKED FOR
+WORKLOADS  10.96.0.10
+    FOUND nothing
+SERVICES   10.96.0.10 for all
+    FOUND default/web.default.svc.cluster.local
+ENDPOINTS  number 0 of set 00000000000000aa
+    FOUND default/far, 10.1.2.11, port 8080, HBONE
+";
+        assert_eq!(plain(Some(80)), format!("{facts}{narrow}"));
     }
 
     /// The table of ARCHITECTURE.md: rows without a number belong to the one above.

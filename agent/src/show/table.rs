@@ -14,6 +14,9 @@ pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 pub(super) const NOTICE: Style = AnsiColor::Yellow.on_default();
 pub(super) const BAD: Style = AnsiColor::Red.on_default();
 const HEADER: Style = Style::new().bold();
+/// Stands where there is nothing.
+const DASH: &str = "-";
+const INDENT: &str = "    ";
 
 impl Cell {
     pub(super) fn styled(self, style: Style) -> Self {
@@ -22,7 +25,7 @@ impl Cell {
 
     fn or_dash(self) -> Self {
         if self.text.is_empty() {
-            let text = "-".to_owned();
+            let text = DASH.to_owned();
             return Self { text, ..self };
         }
         self
@@ -50,6 +53,85 @@ pub(super) fn table<const N: usize>(headers: [&str; N], rows: Vec<[Cell; N]>) ->
     render(&rows)
 }
 
+/// The same, broken where lines would be wider than a terminal: what does not fit stands below its
+/// row, each with its header.
+pub(super) fn fitted(width: Option<usize>, headers: &[&str], rows: Vec<Vec<Cell>>) -> String {
+    let rows: Vec<Vec<Cell>> = rows
+        .into_iter()
+        .map(|row| row.into_iter().map(Cell::or_dash).collect())
+        .collect();
+    let widths = widths(headers, &rows);
+    let fits = fitting(&widths, width.unwrap_or(usize::MAX));
+    let (shown, below) = headers.split_at(fits);
+    let header: Vec<Cell> = shown
+        .iter()
+        .map(|h| Cell::from(*h).styled(HEADER))
+        .collect();
+    let mut text = String::new();
+    line(&mut text, &header, &widths);
+    for row in &rows {
+        let (on_it, rest) = row.split_at(fits.min(row.len()));
+        line(&mut text, on_it, &widths);
+        let mut at = 0;
+        for (header, cell) in below.iter().zip(rest) {
+            if cell.text == DASH {
+                continue;
+            }
+            let piece = header.chars().count() + 1 + cell.width();
+            if at > 0 && at + 2 + piece > width.unwrap_or(usize::MAX) {
+                text.push('\n');
+                at = 0;
+            }
+            text.push_str(if at == 0 { INDENT } else { "  " });
+            at += piece + if at == 0 { INDENT.len() } else { 2 };
+            let style = cell.style;
+            text.push_str(&format!(
+                "{HEADER}{header}{HEADER:#} {style}{}{style:#}",
+                cell.text
+            ));
+        }
+        if at > 0 {
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn widths(headers: &[&str], rows: &[Vec<Cell>]) -> Vec<usize> {
+    let mut widths: Vec<usize> = headers.iter().map(|h| h.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.width().max(*width);
+        }
+    }
+    widths
+}
+
+/// How many columns stand beside each other: one at least.
+fn fitting(widths: &[usize], width: usize) -> usize {
+    let mut used = 0;
+    let fits = widths.iter().take_while(|column| {
+        used += *column;
+        let fits = used <= width;
+        used += 2;
+        fits
+    });
+    fits.count().max(1)
+}
+
+/// Cells of one line, the last one not padded.
+fn line(text: &mut String, cells: &[Cell], widths: &[usize]) {
+    let last = cells.len().saturating_sub(1);
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let style = cell.style;
+        text.push_str(&format!("{style}{}{style:#}", cell.text));
+        if column < last {
+            text.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
+        }
+    }
+    text.push('\n');
+}
+
 /// Names and what is to be said of them. A line without a name goes on from the one before.
 pub(super) fn facts(lines: Vec<[Cell; 2]>) -> String {
     let line = |[name, fact]: [Cell; 2]| [name.styled(HEADER), fact.or_dash()];
@@ -65,15 +147,7 @@ fn render<const N: usize>(rows: &[[Cell; N]]) -> String {
     }
     let mut text = String::new();
     for row in rows {
-        let last = N.saturating_sub(1);
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let style = cell.style;
-            text.push_str(&format!("{style}{}{style:#}", cell.text));
-            if column < last {
-                text.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
-            }
-        }
-        text.push('\n');
+        line(&mut text, row, &widths);
     }
     text
 }
@@ -93,5 +167,37 @@ mod tests {
             plain,
             "NAME         ST  Z\na-long-name  -   x\nb            up  yy\n"
         );
+    }
+
+    #[test]
+    fn what_is_too_wide_stands_below_its_row() {
+        let rows = || {
+            let row = ["default/client", "10.1.1.11:8080", "Direct", "", "far"];
+            let other = ["x", "y", "z", "", ""];
+            [row, other]
+                .map(|row| row.map(Cell::from).to_vec())
+                .to_vec()
+        };
+        let headers = ["POD", "DESTINATION", "CLASS", "WHY", "HOP"];
+        let plain = |width| {
+            let text = fitted(width, &headers, rows());
+            anstream::adapter::strip_str(&text).to_string()
+        };
+        let wide = "\
+POD             DESTINATION     CLASS   WHY  HOP
+default/client  10.1.1.11:8080  Direct  -    far
+x               y               z       -    -
+";
+        assert_eq!(plain(None), wide);
+        assert_eq!(plain(Some(48)), wide);
+        let narrow = "\
+POD             DESTINATION
+default/client  10.1.1.11:8080
+    CLASS Direct  HOP far
+x               y
+    CLASS z
+";
+        assert_eq!(plain(Some(32)), narrow);
+        assert!(plain(Some(1)).starts_with("POD\ndefault/client\n    DESTINATION 10"));
     }
 }

@@ -1,0 +1,124 @@
+//! `waysteer explain`: the agent is asked; without one, the program that it has left is run.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use tokio::task::block_in_place;
+
+use crate::cli::ExplainArgs;
+use crate::client::{self, ClientError};
+use crate::explain::{Explained, flow, met};
+use crate::kernel::contents::Contents;
+use crate::kernel::explain::Explainer;
+use crate::kernel::records::{Record, Records};
+use crate::names::Names;
+use crate::show::{self, ShowError};
+
+/// # Errors
+/// When the pod or the destination is not known, or nobody can be asked.
+pub async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let (pod, destination) = (escaped(&args.pod), escaped(&args.destination));
+    let mut page = format!("/explain?pod={pod}&destination={destination}");
+    if let Some(port) = args.from_port {
+        page.push_str(&format!("&from_port={port}"));
+    }
+    let answer = match client::get(&args.client.socket, &page).await {
+        Err(error @ ClientError::Connect { .. }) => {
+            eprintln!("waysteer: {error}; asking what it has left, without names");
+            let explained = block_in_place(|| without_agent(args))?;
+            serde_json::to_string(&explained)?
+        }
+        answer => answer?,
+    };
+    let shown = show::explain(&answer, super::width())?;
+    super::print(&answer, &shown, args.output.output)
+}
+
+fn without_agent(args: &ExplainArgs) -> anyhow::Result<Explained> {
+    let destination: SocketAddr = args.destination.parse().with_context(|| {
+        format!(
+            "{} is not ADDRESS:PORT, and names are not known without an agent",
+            args.destination
+        )
+    })?;
+    if args.from_port.is_some() {
+        bail!(
+            "--from-port needs an agent; waysteer dump flows --pod {} shows what is open",
+            args.pod
+        );
+    }
+    let contents = Contents::open(&args.pin_root)?;
+    let (netns, record) = record(&args.pin_root, &args.pod)?;
+    let explainer = Explainer::pinned(contents.generation())?;
+    let explained = explainer.why(netns, destination.ip(), destination.port())?;
+    let explained = explained.with_context(|| {
+        format!(
+            "no map has pod {}: its connections are not judged",
+            args.pod
+        )
+    })?;
+    let names = Names::default();
+    let pod = full_name(&record);
+    Ok(Explained {
+        flow: flow(pod, destination, &explained.verdict, &names),
+        connection: None,
+        understood: None,
+        met: met(&explained.met, &names),
+    })
+}
+
+/// A pod by what was written down when it was captured.
+fn record(root: &Path, asked: &str) -> anyhow::Result<(u64, Record)> {
+    let mut known = Vec::new();
+    let mut found = Vec::new();
+    if let Some(records) = Records::look(root)? {
+        for (netns, record) in records.all()? {
+            let record = record?;
+            let full = full_name(&record);
+            if full == asked || record.name == asked || record.uid == asked {
+                found.push((netns, record));
+            }
+            known.push(full);
+        }
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        _ => Err(ShowError::UnknownPod {
+            asked: asked.to_owned(),
+            known,
+        }
+        .into()),
+    }
+}
+
+fn full_name(record: &Record) -> String {
+    format!("{}/{}", record.namespace, record.name)
+}
+
+/// As it may stand in a query.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'/' | b':' => {
+                escaped.push(char::from(byte));
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn what_is_typed_arrives_whole() {
+        assert_eq!(escaped("default/web-1:80"), "default/web-1:80");
+        assert_eq!(escaped("[fd00::1]:80"), "%5Bfd00::1%5D:80");
+        assert_eq!(escaped("a&b=c d"), "a%26b%3Dc%20d");
+    }
+}
