@@ -3,8 +3,10 @@
 
 mod destination;
 mod explain;
+mod monitor;
 mod names;
 mod source;
+mod top;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -46,6 +48,8 @@ pub struct Sources {
     /// Told to undo everything and end.
     pub cleanup: CancellationToken,
     pub tunnel: Arc<Tunnel>,
+    /// The agent ends: so do answers that have no end of their own.
+    pub stop: CancellationToken,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +134,7 @@ fn for_root(sources: Arc<Sources>) -> Router {
     let more = Router::new()
         .route("/cleanup", post(cleanup))
         .route("/log", get(log).post(set_log))
+        .route("/monitor", get(monitor::monitor))
         .with_state(sources.clone());
     router(sources).merge(more)
 }
@@ -174,6 +179,7 @@ fn router(sources: Arc<Sources>) -> Router {
         .route("/debug/programs", get(programs_page))
         .route("/debug/tables", get(tables))
         .route("/debug/names", get(names::names))
+        .route("/debug/top", get(top::top))
         .with_state(sources)
 }
 

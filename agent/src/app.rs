@@ -144,6 +144,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         view: views,
         cleanup: cleanup.clone(),
         tunnel: tunnel.clone(),
+        stop: stop.clone(),
     });
     let admin_stop = stop.clone();
     tasks.spawn(async move { Ok(listeners.serve(sources, admin_stop).await?) });

@@ -2,6 +2,7 @@
 
 mod dump;
 mod explain;
+mod monitor;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use crate::show::{self, ShowError, Shown};
 
 pub use self::dump::dump;
 pub use self::explain::explain;
+pub use self::monitor::monitor;
 
 /// The question was answered, and the answer is that something is not well.
 const NOT_WELL: u8 = 3;
@@ -48,7 +50,7 @@ pub async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 /// When no agent answers, or with something else.
 pub async fn flows(args: &FlowsArgs) -> anyhow::Result<ExitCode> {
     let answer = client::get(&args.client.socket, "/debug/flows").await?;
-    print(&answer, &show::flows(&answer)?, args.output.output)
+    print(&answer, &show::flows(&answer, width())?, args.output.output)
 }
 
 /// # Errors
@@ -118,4 +120,30 @@ fn width() -> Option<usize> {
     }
     let (columns, _) = ratatui::crossterm::terminal::size().ok()?;
     Some(usize::from(columns))
+}
+
+/// As it may stand in a query.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'/' | b':' => {
+                escaped.push(char::from(byte));
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn what_is_typed_arrives_whole() {
+        assert_eq!(escaped("default/web-1:80"), "default/web-1:80");
+        assert_eq!(escaped("[fd00::1]:80"), "%5Bfd00::1%5D:80");
+        assert_eq!(escaped("a&b=c d"), "a%26b%3Dc%20d");
+    }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use waysteer_common::verdict::{Class, Reason};
 
 use crate::config::{ConfigArgs, PIN_ROOT};
 
@@ -29,6 +30,10 @@ pub enum Command {
     Flows(FlowsArgs),
     /// Print what is in the kernel's maps, decoded; also without an agent
     Dump(DumpArgs),
+    /// Show verdicts as they come
+    Monitor(MonitorArgs),
+    /// Show pods, connections and traffic on the whole terminal
+    Top(TopArgs),
     /// Remove everything that agents have ever made on this node
     Cleanup(CleanupArgs),
     /// Ask the kernel what becomes of a connection, and why; also without an agent
@@ -172,6 +177,65 @@ pub struct DumpArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct MonitorArgs {
+    /// Only of this pod: NAMESPACE/NAME or a name
+    #[arg(long)]
+    pub pod: Option<String>,
+    /// Only of this class
+    #[arg(long, value_parser = class)]
+    pub class: Option<Class>,
+    /// Only for this reason
+    #[arg(long, value_parser = reason)]
+    pub reason: Option<Reason>,
+    /// Only to this address, block of addresses, service or workload
+    #[arg(long)]
+    pub dst: Option<String>,
+    /// Only what comes to nothing: connections without a next hop, and how many packets were
+    /// dropped or held
+    #[arg(long)]
+    pub drops: bool,
+    /// Sum up, once a second on a terminal, else at the end
+    #[arg(long)]
+    pub summary: bool,
+    /// End after so many seconds [default: with Ctrl-C]
+    #[arg(long)]
+    pub seconds: Option<u64>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TopArgs {
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 1.0)]
+    pub interval: f64,
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+fn class(text: &str) -> Result<Class, String> {
+    let found = Class::ALL
+        .iter()
+        .find(|it| it.label().eq_ignore_ascii_case(text));
+    let labels: Vec<&str> = Class::ALL.iter().map(|it| it.label()).collect();
+    found
+        .copied()
+        .ok_or_else(|| format!("classes are {}", labels.join(", ")))
+}
+
+fn reason(text: &str) -> Result<Reason, String> {
+    let found = Reason::ALL
+        .iter()
+        .find(|it| it.label().eq_ignore_ascii_case(text));
+    let labels: Vec<&str> = Reason::ALL.iter().map(|it| it.label()).collect();
+    found
+        .copied()
+        .ok_or_else(|| format!("reasons are {}", labels.join(", ")))
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 #[derive(Debug, thiserror::Error)]
@@ -37,26 +37,61 @@ pub async fn post(socket: &Path, page: &str, body: &str) -> Result<String, Clien
     request(socket, "POST", page, body).await
 }
 
+/// What comes a line at a time, until the agent or the caller has enough.
+#[derive(Debug)]
+pub struct Lines {
+    stream: BufReader<UnixStream>,
+    line: Vec<u8>,
+}
+
+/// # Errors
+/// As for [`get`].
+pub async fn lines(socket: &Path, page: &str) -> Result<Lines, ClientError> {
+    let stream = ask(socket, "GET", page, "").await?;
+    let mut lines = Lines {
+        stream: BufReader::new(stream),
+        line: Vec::new(),
+    };
+    let head = lines.next().await?.ok_or(ClientError::Malformed)?;
+    let status = head.split(' ').nth(1).ok_or(ClientError::Malformed)?;
+    let is_well = status == "200";
+    while let Some(line) = lines.next().await? {
+        if !line.is_empty() {
+            continue;
+        }
+        if is_well {
+            return Ok(lines);
+        }
+        let why = lines.next().await?.unwrap_or_default();
+        return Err(ClientError::Refused(why));
+    }
+    Err(ClientError::Malformed)
+}
+
+impl Lines {
+    /// The next one; `None` at the end. Safe to cancel.
+    ///
+    /// # Errors
+    /// When the agent goes.
+    pub async fn next(&mut self) -> Result<Option<String>, ClientError> {
+        // What a cancelled call has read stays in `line`.
+        let read = self.stream.read_until(b'\n', &mut self.line).await;
+        if read.map_err(ClientError::Broken)? == 0 {
+            return Ok(None);
+        }
+        let line = std::mem::take(&mut self.line);
+        let line = String::from_utf8(line).map_err(|_| ClientError::Malformed)?;
+        Ok(Some(line.trim_end().to_owned()))
+    }
+}
+
 async fn request(
     socket: &Path,
     method: &str,
     page: &str,
     body: &str,
 ) -> Result<String, ClientError> {
-    let mut stream = UnixStream::connect(socket)
-        .await
-        .map_err(|source| ClientError::Connect {
-            path: socket.to_owned(),
-            source,
-        })?;
-    let length = body.len();
-    let request = format!(
-        "{method} {page} HTTP/1.0\r\nhost: waysteer\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    stream
-        .write_all(request.as_bytes())
-        .await
-        .map_err(ClientError::Broken)?;
+    let mut stream = ask(socket, method, page, body).await?;
     let mut answer = String::new();
     stream
         .read_to_string(&mut answer)
@@ -71,4 +106,27 @@ async fn request(
     } else {
         Err(ClientError::Refused(body.trim_end().to_owned()))
     }
+}
+
+async fn ask(
+    socket: &Path,
+    method: &str,
+    page: &str,
+    body: &str,
+) -> Result<UnixStream, ClientError> {
+    let mut stream = UnixStream::connect(socket)
+        .await
+        .map_err(|source| ClientError::Connect {
+            path: socket.to_owned(),
+            source,
+        })?;
+    let length = body.len();
+    let request = format!(
+        "{method} {page} HTTP/1.0\r\nhost: waysteer\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .map_err(ClientError::Broken)?;
+    Ok(stream)
 }

@@ -8,6 +8,7 @@ pub mod attach;
 mod bpf;
 mod btf;
 pub mod cgroup;
+pub mod clock;
 pub mod connections;
 pub mod contents;
 pub mod estate;

@@ -35,6 +35,8 @@ pub mod events;
 #[cfg(feature = "agent")]
 pub mod explain;
 #[cfg(feature = "agent")]
+pub mod feed;
+#[cfg(feature = "agent")]
 pub mod kernel;
 #[cfg(feature = "agent")]
 pub mod manual;
@@ -52,6 +54,8 @@ pub mod source;
 pub mod state;
 #[cfg(feature = "agent")]
 pub mod telemetry;
+#[cfg(feature = "agent")]
+pub mod top;
 #[cfg(feature = "agent")]
 pub mod tunnel;
 #[cfg(feature = "agent")]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use waysteer::cli::{Cli, Command, RunArgs};
 use waysteer::config::Config;
-use waysteer::{app, ask, check, cleanup, manual, telemetry};
+use waysteer::{app, ask, check, cleanup, manual, telemetry, top};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -16,6 +16,8 @@ async fn main() -> ExitCode {
         Command::Status(args) => ask::status(&args).await,
         Command::Flows(args) => ask::flows(&args).await,
         Command::Dump(args) => ask::dump(&args).await,
+        Command::Top(args) => top::top(&args).await,
+        Command::Monitor(args) => ask::monitor(&args).await,
         Command::Cleanup(args) => cleanup::run(&args).await.map(well),
         Command::Explain(args) => ask::explain(&args).await,
         Command::Log(args) => ask::log(&args).await.map(well),

@@ -3,6 +3,7 @@
 pub mod dump;
 mod explain;
 mod flows;
+pub mod monitor;
 mod offline;
 mod programs;
 mod status;

@@ -1,6 +1,7 @@
 //! What the agent's tasks tell about themselves, for the admin pages.
 
 mod enrolment;
+mod tallies;
 mod verification;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,17 +11,21 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::feed::Feed;
 use crate::source::{Diagnostic, Severity};
 use crate::verify::DriftKind;
 
 use enrolment::EnrolTimes;
 pub use enrolment::Times;
+pub use tallies::{Tallies, Tally};
 pub use verification::{DriftCounts, NodeVerification, Standing, Verification};
 
 /// Written by single tasks, read by the admin pages.
 #[derive(Debug, Default)]
 pub struct State {
     inner: Mutex<Inner>,
+    /// Of verdicts.
+    feed: Feed,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +37,7 @@ struct Inner {
     /// Number of the next flow record.
     next_flow: u64,
     events_lost: u64,
+    tallies: Tallies,
     map_error: Option<String>,
     node: NodeVerification,
     drift: DriftCounts,
@@ -102,7 +108,7 @@ pub struct SourceStatus {
 }
 
 /// One verdict of the kernel, in names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct FlowRecord {
     pub number: u64,
     /// Nanoseconds of the monotonic clock.
@@ -202,7 +208,10 @@ impl State {
 
     pub fn remove_pod(&self, uid: &str) {
         let mut inner = self.lock();
-        inner.pods.remove(uid);
+        if let Some(pod) = inner.pods.remove(uid) {
+            let name = format!("{}/{}", pod.namespace, pod.name);
+            inner.tallies.forget(&name);
+        }
         inner.enrol_times.forget(uid);
     }
 
@@ -251,9 +260,12 @@ impl State {
         self.lock().map_error.clone()
     }
 
+    /// Remembers it, gives it its number, and tells whoever listens.
     pub fn add_flow(&self, mut flow: FlowRecord) {
         let mut inner = self.lock();
         flow.number = inner.next_flow;
+        inner.tallies.add(&flow);
+        self.feed.tell(&flow);
         inner.next_flow += 1;
         if inner.flows.len() == Self::FLOWS {
             inner.flows.pop_front();
@@ -269,6 +281,15 @@ impl State {
             .filter(|flow| flow.number >= since)
             .cloned()
             .collect()
+    }
+
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// How many verdicts each pod got.
+    pub fn tallies(&self) -> Tallies {
+        self.lock().tallies.clone()
     }
 
     pub fn add_lost_event(&self) {

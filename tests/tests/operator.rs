@@ -2,6 +2,8 @@
 
 mod dump;
 mod explain;
+mod monitor;
+mod top;
 
 use std::process::Command;
 

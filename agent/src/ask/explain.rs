@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use tokio::task::block_in_place;
 
+use super::escaped;
 use crate::cli::ExplainArgs;
 use crate::client::{self, ClientError};
 use crate::explain::{Explained, flow, met};
@@ -95,30 +96,4 @@ fn record(root: &Path, asked: &str) -> anyhow::Result<(u64, Record)> {
 
 fn full_name(record: &Record) -> String {
     format!("{}/{}", record.namespace, record.name)
-}
-
-/// As it may stand in a query.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'/' | b':' => {
-                escaped.push(char::from(byte));
-            }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escaped;
-
-    #[test]
-    fn what_is_typed_arrives_whole() {
-        assert_eq!(escaped("default/web-1:80"), "default/web-1:80");
-        assert_eq!(escaped("[fd00::1]:80"), "%5Bfd00::1%5D:80");
-        assert_eq!(escaped("a&b=c d"), "a%26b%3Dc%20d");
-    }
 }

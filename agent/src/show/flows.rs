@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::table::{Cell, NOTICE, table};
+use super::table::{Cell, NOTICE, fitted};
 use super::{ShowError, Shown, parse};
 
 /// As the agent tells it.
@@ -25,7 +25,7 @@ pub(super) struct Flow {
 ///
 /// # Errors
 /// When the answer cannot be read.
-pub fn flows(answer: &str) -> Result<Shown, ShowError> {
+pub fn flows(answer: &str, width: Option<usize>) -> Result<Shown, ShowError> {
     let flows: Vec<Flow> = parse(answer)?;
     let headers = [
         "#",
@@ -38,7 +38,7 @@ pub fn flows(answer: &str) -> Result<Shown, ShowError> {
         "NEXT HOP",
     ];
     let row = |flow: &Flow| {
-        [
+        vec![
             flow.number.to_string().into(),
             flow.hook.as_str().into(),
             flow.pod.as_str().into(),
@@ -52,7 +52,7 @@ pub fn flows(answer: &str) -> Result<Shown, ShowError> {
     let text = if flows.is_empty() {
         "no connection was judged since the agent started\n".to_owned()
     } else {
-        table(headers, flows.iter().map(row).collect())
+        fitted(width, &headers, flows.iter().map(row).collect())
     };
     Ok(Shown {
         text,
@@ -104,24 +104,35 @@ mod tests {
             "destination": "203.0.113.10:80", "class": "Passthrough", "reason": "Unknown",
             "steered": false, "hbone": false, "next_hop": null, "next_hop_workload": null,
             "authority": null, "service": null}]"#;
-        let shown = flows(answer).expect("flows");
-        let plain = anstream::adapter::strip_str(&shown.text).to_string();
+        let plain = |width| {
+            let shown = flows(answer, width).expect("flows");
+            anstream::adapter::strip_str(&shown.text).to_string()
+        };
         let expected = "\
 #  HOOK      POD             DESTINATION                 CLASS             REASON           WAY      NEXT HOP
 3  connect4  default/client  10.96.0.12:80 default/shop  ToServerWaypoint  ServiceWaypoint  tunnel   10.1.2.13:15008 default/waypoint
 4  connect4  default/client  203.0.113.10:80             Passthrough       Unknown          past it  -
 ";
-        assert_eq!(plain, expected);
+        assert_eq!(plain(Some(200)), expected);
+        let narrow = "\
+#  HOOK      POD             DESTINATION                 CLASS
+3  connect4  default/client  10.96.0.12:80 default/shop  ToServerWaypoint
+    REASON ServiceWaypoint  WAY tunnel
+    NEXT HOP 10.1.2.13:15008 default/waypoint
+4  connect4  default/client  203.0.113.10:80             Passthrough
+    REASON Unknown  WAY past it
+";
+        assert_eq!(plain(Some(80)), narrow);
     }
 
     #[test]
     fn none_is_said_and_nonsense_is_an_error() {
         assert!(
-            flows("[]")
+            flows("[]", None)
                 .expect("no flows")
                 .text
                 .starts_with("no connection")
         );
-        assert!(matches!(flows("{}"), Err(ShowError::Answer(_))));
+        assert!(matches!(flows("{}", None), Err(ShowError::Answer(_))));
     }
 }

@@ -97,6 +97,25 @@ pub(super) fn fitted(width: Option<usize>, headers: &[&str], rows: Vec<Vec<Cell>
     text
 }
 
+/// One row of those that come one after the other: columns are as wide as the widest so far.
+pub(super) fn streamed(widths: &mut Vec<usize>, width: Option<usize>, cells: Vec<Cell>) -> String {
+    let cells: Vec<Cell> = cells.into_iter().map(Cell::or_dash).collect();
+    widths.resize(cells.len().max(widths.len()), 0);
+    for (width, cell) in widths.iter_mut().zip(&cells) {
+        *width = cell.width().max(*width);
+    }
+    let fits = fitting(widths, width.unwrap_or(usize::MAX)).min(cells.len());
+    let (on_it, below) = cells.split_at(fits);
+    let mut text = String::new();
+    line(&mut text, on_it, widths);
+    if !below.is_empty() {
+        text.push_str(INDENT);
+        let none = vec![0; below.len()];
+        line(&mut text, below, &none);
+    }
+    text
+}
+
 fn widths(headers: &[&str], rows: &[Vec<Cell>]) -> Vec<usize> {
     let mut widths: Vec<usize> = headers.iter().map(|h| h.chars().count()).collect();
     for row in rows {
@@ -126,7 +145,8 @@ fn line(text: &mut String, cells: &[Cell], widths: &[usize]) {
         let style = cell.style;
         text.push_str(&format!("{style}{}{style:#}", cell.text));
         if column < last {
-            text.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
+            let padding = width.saturating_sub(cell.width()) + 2;
+            text.extend(std::iter::repeat_n(' ', padding));
         }
     }
     text.push('\n');
