@@ -72,8 +72,10 @@ fn answer(sources: &Sources, query: &ExplainQuery) -> Result<Response, Refusal> 
     let remembered = remembered.transpose().map_err(|error| failed(&error))?;
     let verdict = remembered.flatten().unwrap_or(explained.verdict);
     let to = (crate::address::to_wire(address.ip()), address.port());
+    let mut flow = describe(&view, 0, Hook::Explain, netns, to, &verdict);
+    flow.pod = format!("{}/{}", pod.namespace, pod.name);
     let explained = Explained {
-        flow: describe(&view, 0, Hook::Explain, netns, to, &verdict),
+        flow,
         connection: query.from_port.map(|from_port| Connection {
             from_port,
             remembered: remembered.flatten().is_some(),

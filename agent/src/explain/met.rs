@@ -102,7 +102,10 @@ fn place(group: U32) -> String {
 fn pod(value: &PodValue, names: &impl Namer) -> String {
     let mut said = vec![names.workload_or_id(value.workload.get())];
     said.extend(flags::pod(value.flags.get()));
-    said.join(", ") + &place(value.group)
+    if value.group.get() != 0 {
+        said.push(format!("group {}", value.group.get()));
+    }
+    said.join(", ")
 }
 
 fn workload(value: &WorkloadValue, names: &impl Namer) -> String {

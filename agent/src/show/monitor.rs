@@ -252,6 +252,13 @@ mod tests {
     past it  10.1.2.13:15008 default/far
 ";
         assert_eq!(shown(Some(80)), narrow);
+        let narrower = "\
+01:46:41.500Z  default/a
+    10.96.0.12:80 default/shop  Direct
+    ServiceHbone  tunnel
+    10.1.2.13:15008 default/far
+";
+        assert!(shown(Some(40)).starts_with(narrower), "{}", shown(Some(40)));
     }
 
     #[test]

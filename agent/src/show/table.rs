@@ -108,10 +108,19 @@ pub(super) fn streamed(widths: &mut Vec<usize>, width: Option<usize>, cells: Vec
     let (on_it, below) = cells.split_at(fits);
     let mut text = String::new();
     line(&mut text, on_it, widths);
-    if !below.is_empty() {
-        text.push_str(INDENT);
-        let none = vec![0; below.len()];
-        line(&mut text, below, &none);
+    let mut used = 0;
+    for cell in below.iter().filter(|cell| cell.text != DASH) {
+        if used > 0 && used + 2 + cell.width() > width.unwrap_or(usize::MAX) {
+            text.push('\n');
+            used = 0;
+        }
+        let before = if used == 0 { INDENT } else { "  " };
+        used += before.len() + cell.width();
+        let style = cell.style;
+        text.push_str(&format!("{before}{style}{}{style:#}", cell.text));
+    }
+    if used > 0 {
+        text.push('\n');
     }
     text
 }

@@ -221,25 +221,32 @@ fn inside(frame: &mut Frame<'_>, area: Rect, model: &Model, name: &str) {
     let [above, below] =
         Layout::vertical([Constraint::Length(height), Constraint::Min(2)]).areas(area);
     frame.render_widget(Paragraph::new(lines), above);
+    // Where there is no room, the next hop is left out: the others are not cut off.
+    let is_wide = area.width >= 90;
     let rows = model.flows.iter().map(|flow| {
         let way = if flow.steered { "tunnel" } else { "past it" };
-        let hop = flow.next_hop.clone().unwrap_or_else(|| "-".to_owned());
-        Row::new([
+        let mut cells = vec![
             flow.destination.clone(),
             flow.class.clone(),
             flow.reason.clone(),
             way.to_owned(),
-            hop,
-        ])
+        ];
+        if is_wide {
+            cells.push(flow.next_hop.clone().unwrap_or_else(|| "-".to_owned()));
+        }
+        Row::new(cells)
     });
-    let widths = [
+    let mut widths = vec![
         Constraint::Min(22),
         Constraint::Length(16),
         Constraint::Length(18),
         Constraint::Length(7),
-        Constraint::Min(22),
     ];
-    let header = ["LAST DIALLED", "CLASS", "REASON", "WAY", "NEXT HOP"];
+    let mut header = vec!["LAST DIALLED", "CLASS", "REASON", "WAY"];
+    if is_wide {
+        widths.push(Constraint::Min(22));
+        header.push("NEXT HOP");
+    }
     let table = Table::new(rows, widths).header(Row::new(header).style(bold()));
     frame.render_widget(table, below);
 }

@@ -160,6 +160,12 @@ LAST DIALLED            CLASS            REASON             WAY     NEXT HOP
     let text = drawn(&model, 90, 20);
     assert!(text.contains(expected), "{text}");
     assert!(text.contains("Esc back"), "{text}");
+    // Nothing is cut off on a narrow terminal.
+    let narrow = drawn(&model, 80, 20);
+    assert!(
+        narrow.contains("Direct           NoEndpoint         tunnel\n"),
+        "{narrow}"
+    );
     press(&mut model, &[KeyCode::Esc, KeyCode::Esc]);
     assert_eq!(order(&model).len(), 3);
     assert_eq!(press(&mut model, &letters("q")), Next::End);
