@@ -52,6 +52,17 @@ pub struct Sources {
     pub stop: CancellationToken,
 }
 
+impl Sources {
+    /// Ours, of all generations; none, and a line in the log, where they cannot be read.
+    pub fn programs(&self) -> Vec<ProgramReport> {
+        let root = &self.config.pin_root;
+        block_in_place(|| programs(root)).unwrap_or_else(|error| {
+            tracing::warn!(error = crate::error::chain(&error), "programs not readable");
+            Vec::new()
+        })
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     #[error("cannot listen on {address} for the admin pages")]
@@ -253,20 +264,12 @@ async fn status(AxumState(sources): Shared) -> Json<Status> {
         pods: state.pods(),
         verification: state.node(),
         tunnel: sources.tunnel.status(),
-        programs: loaded(&sources),
+        programs: sources.programs(),
     })
 }
 
 async fn programs_page(AxumState(sources): Shared) -> Json<Vec<ProgramReport>> {
-    Json(loaded(&sources))
-}
-
-fn loaded(sources: &Sources) -> Vec<ProgramReport> {
-    let root = &sources.config.pin_root;
-    block_in_place(|| programs(root)).unwrap_or_else(|error| {
-        tracing::warn!(error = crate::error::chain(&error), "programs not readable");
-        Vec::new()
-    })
+    Json(sources.programs())
 }
 
 async fn config(AxumState(sources): Shared) -> Json<Config> {

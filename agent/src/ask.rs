@@ -4,8 +4,7 @@ mod dump;
 mod explain;
 mod monitor;
 
-use std::borrow::Cow;
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -106,17 +105,12 @@ fn print(answer: &str, shown: &Shown, form: Output) -> anyhow::Result<ExitCode> 
 
 /// The text for people, else the document.
 fn output(form: Output, text: &str, document: &Value) -> anyhow::Result<()> {
-    let text = match form {
-        Output::Table => Cow::Borrowed(text),
-        Output::Json => Cow::Owned(serde_json::to_string_pretty(document)? + "\n"),
-        Output::Yaml => Cow::Owned(serde_saphyr::to_string(document)?),
-    };
-    let mut out = anstream::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads it has enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+    match form {
+        Output::Table => anstream::print!("{text}"),
+        Output::Json => println!("{}", serde_json::to_string_pretty(document)?),
+        Output::Yaml => print!("{}", serde_saphyr::to_string(document)?),
     }
+    Ok(())
 }
 
 /// Columns of the terminal that is written to.

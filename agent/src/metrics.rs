@@ -1,18 +1,23 @@
 //! Prometheus metrics: read from the kernel and the state at each scrape, stored nowhere.
 
 mod drift;
+mod programs;
 mod tunnel;
 mod xds;
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use waysteer_common::abi::names::ABI_VERSION;
 
 use crate::admin::Sources;
 use crate::kernel::observe::ObserveError;
+use crate::kernel::programs::ProgramReport;
 use crate::source::Severity;
 use crate::state::{PodState, PodStatus};
 
@@ -68,6 +73,7 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
         enrol_work: sources.state.enrol_work(),
         drift: drift::Collected::of(&sources.state),
         tunnel: sources.tunnel.status(),
+        programs: sources.programs(),
         xds: sources.xds.as_ref().map(|stats| stats.snapshot()),
     };
     registry.register_collector(Box::new(collector));
@@ -88,6 +94,7 @@ struct Collected {
     enrol_work: crate::state::Times,
     drift: drift::Collected,
     tunnel: crate::tunnel::TunnelStatus,
+    programs: Vec<ProgramReport>,
     xds: Option<crate::source::xds::XdsSnapshot>,
 }
 
@@ -189,6 +196,21 @@ impl prometheus_client::collector::Collector for Collected {
                 &mut self.traffic.iter().map(|(labels, t)| (labels, value(t))),
             )?;
         }
+        encode_seconds(
+            &mut encoder,
+            "waysteer_connection_duration",
+            "Time that closed connections had been open, in sum",
+            self.traffic
+                .iter()
+                .map(|(labels, traffic)| (labels.clone(), traffic.duration_ns)),
+        )?;
+        programs::encode(&self.programs, &mut encoder)?;
+        encode_gauges(
+            &mut encoder,
+            "waysteer_build_info",
+            "Always 1; what runs here",
+            &[(build(), 1)],
+        )?;
         for (name, help, value) in &self.gauges {
             let gauge = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));
             let family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
@@ -218,6 +240,29 @@ impl prometheus_client::collector::Collector for Collected {
         }
         tunnel::encode(&self.tunnel, &mut encoder)
     }
+}
+
+fn build() -> Labels {
+    vec![
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("abi", ABI_VERSION.to_string()),
+    ]
+}
+
+/// A counter of `name_seconds`, of what was counted in nanoseconds.
+fn encode_seconds(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    nanoseconds: impl IntoIterator<Item = (Labels, u64)>,
+) -> fmt::Result {
+    let unit = Some(&Unit::Seconds);
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    for (labels, nanoseconds) in nanoseconds {
+        let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
+        ConstCounter::new(seconds).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 /// One number for each state, also where it is 0.
@@ -281,10 +326,5 @@ const TRAFFIC: &[Field<crate::kernel::observe::Traffic>] = &[
         "waysteer_received_bytes",
         "Bytes that closed connections had received",
         |t| t.bytes_received,
-    ),
-    (
-        "waysteer_connection_duration_milliseconds",
-        "Time that closed connections had been open, in sum",
-        |t| t.duration_ns / 1_000_000,
     ),
 ];

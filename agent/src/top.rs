@@ -47,6 +47,10 @@ pub async fn top(args: &TopArgs) -> anyhow::Result<ExitCode> {
         tokio::spawn(async move {
             signals.recv().await;
             ends.store(true, Ordering::Relaxed);
+            // Reading keys from a terminal that is gone never returns.
+            tokio::time::sleep(SOON * 5).await;
+            let _ = ratatui::try_restore();
+            std::process::exit(1);
         });
     }
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -28,6 +28,7 @@ pub mod interrupt;
 mod ip;
 pub mod istiod;
 pub mod load;
+pub mod metrics_doc;
 pub mod netns;
 pub mod peers;
 pub mod pins;

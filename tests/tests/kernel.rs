@@ -8,6 +8,7 @@ mod drift;
 mod envoy;
 mod istiod;
 mod lifecycle;
+mod metrics;
 mod operator;
 mod privileges;
 mod prog_run;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::tunnel::counters;
-use super::{Labels, encode_gauges};
+use super::{Labels, encode_gauges, encode_seconds};
 use crate::kernel::link::Hook;
 use crate::state::{DriftCounts, NodeVerification, PodState, State, Verifications};
 use crate::verify::DriftKind;
@@ -89,11 +89,11 @@ impl Collected {
             "Looks at pods",
             [(Labels::new(), self.verifications.count)],
         )?;
-        counters(
+        encode_seconds(
             encoder,
-            "waysteer_verifications_microseconds",
-            "Time that looks at pods took",
-            [(Labels::new(), self.verifications.nanoseconds / 1000)],
+            "waysteer_verification_duration",
+            "Time that looks at pods took, in sum",
+            [(Labels::new(), self.verifications.nanoseconds)],
         )
     }
 }

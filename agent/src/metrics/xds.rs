@@ -22,14 +22,14 @@ pub(super) fn encode(xds: &XdsSnapshot, encoder: &mut DescriptorEncoder<'_>) -> 
         "For how long what is known of the mesh may be out of date; 0 while connected",
         &one(xds.age().as_secs()),
     )?;
-    if let Some(last) = xds.last_response {
-        encode_gauges(
-            encoder,
-            "waysteer_xds_last_message_seconds",
-            "Time since istiod has said anything",
-            &one(last.elapsed().as_secs()),
-        )?;
-    }
+    // Without a value until it has.
+    let last = xds.last_response.map(|last| one(last.elapsed().as_secs()));
+    encode_gauges(
+        encoder,
+        "waysteer_xds_last_message_seconds",
+        "Time since istiod has said anything",
+        last.as_ref().map_or(&[], |last| last.as_slice()),
+    )?;
     counters(
         encoder,
         "waysteer_xds_connections",

@@ -68,11 +68,20 @@ pub(super) fn for_testing() -> Vec<Need> {
             install: || apt::install(&["g++"], "a C++ compiler, for libFuzzer,"),
         },
         Need {
+            name: "promtool",
+            look: || command::output("promtool", &["--version"]).and_then(first_line),
+            install: || apt::install(&["prometheus"], "promtool, of Prometheus,"),
+        },
+        Need {
             name: "envoy",
             look: find_envoy,
             install: install_envoy,
         },
     ]
+}
+
+fn first_line(text: String) -> Option<String> {
+    text.lines().next().map(str::to_owned)
 }
 
 fn find_rust_src() -> Option<String> {
