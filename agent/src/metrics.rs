@@ -1,6 +1,7 @@
 //! Prometheus metrics: read from the kernel and the state at each scrape, stored nowhere.
 
 mod drift;
+mod maps;
 mod programs;
 mod tunnel;
 mod xds;
@@ -16,6 +17,7 @@ use prometheus_client::registry::Unit;
 use waysteer_common::abi::names::ABI_VERSION;
 
 use crate::admin::Sources;
+use crate::kernel::maps::Tally;
 use crate::kernel::observe::ObserveError;
 use crate::kernel::programs::ProgramReport;
 use crate::source::Severity;
@@ -71,6 +73,7 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
         pods: pods(&sources.state.pods()),
         enrol_times: sources.state.enrol_times(),
         enrol_work: sources.state.enrol_work(),
+        maps: sources.state.map_tallies(),
         drift: drift::Collected::of(&sources.state),
         tunnel: sources.tunnel.status(),
         programs: sources.programs(),
@@ -92,6 +95,7 @@ struct Collected {
     pods: Vec<(Labels, u64)>,
     enrol_times: crate::state::Times,
     enrol_work: crate::state::Times,
+    maps: Vec<Tally>,
     drift: drift::Collected,
     tunnel: crate::tunnel::TunnelStatus,
     programs: Vec<ProgramReport>,
@@ -234,6 +238,7 @@ impl prometheus_client::collector::Collector for Collected {
             "The same without the time that a pod waits for others before it",
             &self.enrol_work,
         )?;
+        maps::encode(&self.maps, &mut encoder)?;
         self.drift.encode(&mut encoder)?;
         if let Some(xds) = &self.xds {
             xds::encode(xds, &mut encoder)?;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::feed::Feed;
+use crate::kernel::maps;
 use crate::source::{Diagnostic, Severity};
 use crate::verify::DriftKind;
 
@@ -39,6 +40,7 @@ struct Inner {
     events_lost: u64,
     tallies: Tallies,
     map_error: Option<String>,
+    map_tallies: Vec<maps::Tally>,
     node: NodeVerification,
     drift: DriftCounts,
     verifications: Verifications,
@@ -258,6 +260,17 @@ impl State {
 
     pub fn map_error(&self) -> Option<String> {
         self.lock().map_error.clone()
+    }
+
+    /// What was written so far, map by map.
+    pub fn set_map_tallies(&self, tallies: &[maps::Tally]) {
+        let mut inner = self.lock();
+        inner.map_tallies.clear();
+        inner.map_tallies.extend(tallies);
+    }
+
+    pub fn map_tallies(&self) -> Vec<maps::Tally> {
+        self.lock().map_tallies.clone()
     }
 
     /// Remembers it, gives it its number, and tells whoever listens.

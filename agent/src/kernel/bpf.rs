@@ -16,6 +16,7 @@ use nix::libc;
 pub(super) enum Command {
     MapCreate = 0,
     MapLookup = 1,
+    MapUpdate = 2,
     MapDelete = 3,
     MapNextKey = 4,
     ObjectPin = 6,
@@ -25,6 +26,8 @@ pub(super) enum Command {
     InfoByFd = 15,
     ProgramQuery = 16,
     MapLookupBatch = 24,
+    MapUpdateBatch = 26,
+    MapDeleteBatch = 27,
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkDetach = 34,
@@ -242,6 +245,23 @@ pub(super) fn contains(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         found => found.map(|_| true),
     }
+}
+
+/// Gives an entry that is there another value; not found where there is none.
+///
+/// # Safety
+/// Key and value must have the sizes that the map's have.
+pub(super) unsafe fn replace(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    const ONLY_IF_THERE: u64 = 2;
+    let mut attr = ElementAttr {
+        map: raw(map)?,
+        key: key.as_ptr() as u64,
+        value: value.as_ptr() as u64,
+        flags: ONLY_IF_THERE,
+        ..ElementAttr::default()
+    };
+    // SAFETY: both live until after the call; their sizes are the caller's word.
+    unsafe { call(Command::MapUpdate, &mut attr) }.map(drop)
 }
 
 /// Of keys and values, in bytes.

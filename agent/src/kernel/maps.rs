@@ -5,6 +5,7 @@ mod error;
 mod order;
 mod store;
 mod table;
+mod tally;
 mod verify;
 
 use std::fmt;
@@ -24,6 +25,7 @@ pub use self::error::{MapsError, OpenError, TableError, TableFull};
 use self::order::Absent;
 use self::store::{Hash, Trie};
 use self::table::{Stale, Table};
+pub use self::tally::Tally;
 pub use self::verify::{Differences, Round};
 use super::wire::Wire;
 use crate::compile::{Changes, CidrTableKey, TableChanges, Tables};
@@ -48,6 +50,7 @@ pub struct Maps {
     flags: u32,
     /// As the kernel has them.
     written: SettingsValue,
+    settings_tally: Tally,
 }
 
 impl Maps {
@@ -77,6 +80,7 @@ impl Maps {
             settings,
             flags: written.flags.get(),
             written,
+            settings_tally: Tally::of("SETTINGS"),
         })
     }
 
@@ -200,6 +204,39 @@ impl Maps {
         }
     }
 
+    /// What was written so far, map by map.
+    pub fn tallies(&self) -> [Tally; 11] {
+        let Self {
+            pods,
+            pod_addresses,
+            workloads,
+            services,
+            service_cidrs,
+            service_ports,
+            endpoints,
+            waypoints,
+            waypoint_members,
+            mesh_cidrs,
+            settings: _,
+            flags: _,
+            written: _,
+            settings_tally,
+        } = self;
+        [
+            pods.tally,
+            pod_addresses.tally,
+            workloads.tally,
+            services.tally,
+            service_cidrs.tally,
+            service_ports.tally,
+            endpoints.tally,
+            waypoints.tally,
+            waypoint_members.tally,
+            mesh_cidrs.tally,
+            *settings_tally,
+        ]
+    }
+
     fn write_settings(&mut self, host_netns: u64) -> Result<(), MapsError> {
         let mut value = SettingsValue::NONE;
         value.flags = U32::new(order::restricted(self.flags, self.absent()));
@@ -209,6 +246,8 @@ impl Maps {
                 .set(0, Wire(value), 0)
                 .map_err(MapsError::Settings)?;
             self.written = value;
+            self.settings_tally.puts += 1;
+            self.settings_tally.syscalls += 1;
         }
         Ok(())
     }

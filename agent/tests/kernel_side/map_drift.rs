@@ -94,6 +94,43 @@ fn every_table_is_put_right() {
     assert_eq!(maps.read().expect("the maps"), wanted);
 }
 
+/// A change that waits for a piece does not wait long, and one between two pieces hides nothing.
+#[test]
+fn a_piece_is_small_and_the_table_may_change_between_two() {
+    needs_root!();
+    let mut wanted = filled(ENTRIES, 0);
+    let mut maps = written(&wanted);
+    let mut without = wanted.clone();
+    without.workloads.clear();
+    maps.apply(&Changes::between(&wanted, &without), HOST)
+        .expect("the changes");
+    let (mut position, mut found, mut pieces) = (Round::default(), 0, 0);
+    let more = filled(200, 50_000);
+    let mut new = more.workloads.iter();
+    loop {
+        let (differences, is_over) = maps.verify_piece(&mut position, &wanted).expect("the maps");
+        assert!(differences.count <= 1024, "{}", differences.count);
+        pieces += 1;
+        found += differences.count;
+        maps.repair(&differences, HOST).expect("a repair");
+        if is_over {
+            break;
+        }
+        // One comes and one goes.
+        let mut next = wanted.clone();
+        if let Some((key, value)) = new.next() {
+            next.workloads.insert(*key, *value);
+            next.services.pop_first();
+        }
+        maps.apply(&Changes::between(&wanted, &next), HOST)
+            .expect("the changes");
+        wanted = next;
+    }
+    assert_eq!(found, ENTRIES as usize);
+    assert!(pieces >= wanted.len() / 1024, "{pieces}");
+    assert_eq!(maps.read().expect("the maps"), wanted);
+}
+
 #[test]
 fn a_pod_has_its_entries() {
     needs_root!();

@@ -1,5 +1,7 @@
 //! What is written is what the kernel has, and a full map harms nobody.
 
+mod batches;
+
 use std::collections::BTreeMap;
 
 use waysteer::compile::{Changes, Tables};

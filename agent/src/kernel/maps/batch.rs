@@ -1,4 +1,5 @@
-//! Reading a map many entries at a time (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6).
+//! Reading and writing a map many entries at a time (`BPF_MAP_LOOKUP_BATCH`, `BPF_MAP_UPDATE_BATCH`,
+//! `BPF_MAP_DELETE_BATCH`; Linux 5.6).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -31,7 +32,82 @@ pub(super) struct Batch {
     pub(super) values: Vec<u8>,
 }
 
+/// What became of entries that were to be written.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// By their numbers, in order.
+    pub(super) refused: Vec<(usize, io::Error)>,
+    pub(super) syscalls: u64,
+}
+
 impl Batches<'_> {
+    /// Entries that are written by one call.
+    pub(super) const WRITTEN: usize = 1024;
+
+    /// Writes entries in their order. One that is refused does not keep back those behind it: a full
+    /// map still takes new values of keys that it has.
+    pub(super) fn update(&self, entries: &Batch) -> Written {
+        self.write(Command::MapUpdateBatch, &entries.keys, &entries.values)
+    }
+
+    /// Takes entries out, in their order.
+    pub(super) fn delete(&self, keys: &[u8]) -> Written {
+        self.write(Command::MapDeleteBatch, keys, &[])
+    }
+
+    fn write(&self, command: Command, keys: &[u8], values: &[u8]) -> Written {
+        let count = keys.len() / self.key;
+        let mut written = Written::default();
+        let mut next = 0;
+        while next < count {
+            written.syscalls += 1;
+            match self.write_from(next, count, command, keys, values) {
+                (_, Ok(())) => next = count,
+                (taken, Err(error)) => {
+                    written.refused.push((next + taken, error));
+                    next += taken + 1;
+                }
+            }
+        }
+        written
+    }
+
+    /// How many were taken before one was refused.
+    fn write_from(
+        &self,
+        next: usize,
+        count: usize,
+        command: Command,
+        keys: &[u8],
+        values: &[u8],
+    ) -> (usize, io::Result<()>) {
+        let left = count - next;
+        let keys = keys.get(next * self.key..).unwrap_or_default();
+        let values = values.get(next * self.value..).unwrap_or_default();
+        let map = match bpf::raw(self.map.as_fd()) {
+            Ok(map) => map,
+            Err(error) => return (0, Err(error)),
+        };
+        let mut attr = BatchAttr {
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: left as u32,
+            map,
+            ..BatchAttr::default()
+        };
+        // SAFETY: there are `count` keys, and as many values where the command reads them; both live
+        // until after the call.
+        let result = unsafe { bpf::call(command, &mut attr) };
+        let taken = attr.count as usize;
+        match result {
+            Ok(_) => (left, Ok(())),
+            // Refused as a whole, so not even the first was looked at; it stands for the others,
+            // each of which is tried in its turn.
+            Err(error) if taken >= left => (0, Err(error)),
+            Err(error) => (taken, Err(error)),
+        }
+    }
+
     /// About so many entries from there on.
     pub(super) fn read(&self, position: &mut Position, entries: u32) -> io::Result<Batch> {
         let mut room = entries;

@@ -1,24 +1,26 @@
 //! How the kernel keeps a table: a hash map, or a trie of prefixes.
 
-use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::BorrowedFd;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapData, MapError};
+use nix::libc::ENOSPC;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::compile::CidrTableKey;
+use crate::kernel::bpf;
 use crate::kernel::wire::Wire;
 
+/// A handle by which single entries are read, and the keys as the kernel has them.
 pub(super) trait Store<K, V> {
     /// In bytes.
     const KEY_SIZE: usize;
 
-    /// A key as the kernel has it.
     fn read_key(bytes: &[u8]) -> Option<K>;
-    fn find(&self, key: &K) -> Result<Option<V>, MapError>;
-    fn put(&mut self, key: &K, value: &V) -> Result<(), MapError>;
-    fn delete(&mut self, key: &K) -> Result<(), MapError>;
-    fn entries(&self) -> Result<BTreeMap<K, V>, MapError>;
+    fn write_key(key: &K, to: &mut Vec<u8>);
+    /// Whether the kernel has this entry with this value.
+    fn holds(&self, map: BorrowedFd<'_>, key: &K, value: &V) -> Result<bool, MapError>;
 }
 
 pub(super) type Hash<K, V> = HashMap<MapData, Wire<K>, Wire<V>>;
@@ -26,8 +28,8 @@ pub(super) type Trie<K, V> = LpmTrie<MapData, Wire<K>, Wire<V>>;
 
 impl<K, V> Store<K, V> for Hash<K, V>
 where
-    K: FromBytes + IntoBytes + Immutable + Ord + Copy + 'static,
-    V: FromBytes + IntoBytes + Immutable + Copy + 'static,
+    K: FromBytes + IntoBytes + Immutable + Copy + 'static,
+    V: FromBytes + IntoBytes + Immutable + Copy + PartialEq + 'static,
 {
     const KEY_SIZE: usize = size_of::<K>();
 
@@ -35,29 +37,19 @@ where
         K::read_from_bytes(bytes).ok()
     }
 
-    fn find(&self, key: &K) -> Result<Option<V>, MapError> {
-        found(self.get(&Wire(*key), 0))
+    fn write_key(key: &K, to: &mut Vec<u8>) {
+        to.extend_from_slice(key.as_bytes());
     }
 
-    fn put(&mut self, key: &K, value: &V) -> Result<(), MapError> {
-        self.insert(Wire(*key), Wire(*value), 0)
-    }
-
-    fn delete(&mut self, key: &K) -> Result<(), MapError> {
-        HashMap::remove(self, &Wire(*key))
-    }
-
-    fn entries(&self) -> Result<BTreeMap<K, V>, MapError> {
-        self.iter()
-            .map(|entry| entry.map(|(Wire(key), Wire(value))| (key, value)))
-            .collect()
+    fn holds(&self, _map: BorrowedFd<'_>, key: &K, value: &V) -> Result<bool, MapError> {
+        has(self.get(&Wire(*key), 0), value)
     }
 }
 
 impl<K, V> Store<CidrTableKey<K>, V> for Trie<K, V>
 where
-    K: FromBytes + IntoBytes + Immutable + Ord + Copy + 'static,
-    V: FromBytes + IntoBytes + Immutable + Copy + 'static,
+    K: FromBytes + IntoBytes + Immutable + Copy + 'static,
+    V: FromBytes + IntoBytes + Immutable + Copy + PartialEq + 'static,
 {
     const KEY_SIZE: usize = size_of::<u32>() + size_of::<K>();
 
@@ -67,45 +59,39 @@ where
         Some(CidrTableKey { prefix, data })
     }
 
-    /// A look-up finds the longest prefix, not this one, so it tells only of exact matches what
-    /// else is there.
-    fn find(&self, key: &CidrTableKey<K>) -> Result<Option<V>, MapError> {
-        found(self.get(&trie_key(key), 0))
+    fn write_key(key: &CidrTableKey<K>, to: &mut Vec<u8>) {
+        to.extend_from_slice(key.prefix.as_bytes());
+        to.extend_from_slice(key.data.as_bytes());
     }
 
-    fn put(&mut self, key: &CidrTableKey<K>, value: &V) -> Result<(), MapError> {
-        self.insert(&trie_key(key), Wire(*value), 0)
-    }
-
-    fn delete(&mut self, key: &CidrTableKey<K>) -> Result<(), MapError> {
-        LpmTrie::remove(self, &trie_key(key))
-    }
-
-    fn entries(&self) -> Result<BTreeMap<CidrTableKey<K>, V>, MapError> {
-        let table_key = |key: Key<Wire<K>>| {
-            let Wire(data) = key.data();
-            CidrTableKey {
-                prefix: key.prefix_len(),
-                data,
-            }
-        };
-        self.iter()
-            .map(|entry| entry.map(|(key, Wire(value))| (table_key(key), value)))
-            .collect()
+    /// What a look-up has found may be a shorter prefix's. That the entry is there shows when it is
+    /// given the value that it has.
+    fn holds(
+        &self,
+        map: BorrowedFd<'_>,
+        key: &CidrTableKey<K>,
+        value: &V,
+    ) -> Result<bool, MapError> {
+        if !has(self.get(&Key::new(key.prefix, Wire(key.data)), 0), value)? {
+            return Ok(false);
+        }
+        let mut bytes = Vec::with_capacity(Self::KEY_SIZE);
+        Self::write_key(key, &mut bytes);
+        // SAFETY: the map is this one, whose keys and values aya has found to be of these sizes.
+        match unsafe { bpf::replace(map, &bytes, value.as_bytes()) } {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // Kernels before 6.12 refuse this to a full trie.
+            Err(error) if error.raw_os_error() == Some(ENOSPC) => Ok(true),
+            Err(error) => Err(MapError::IoError(error)),
+            Ok(()) => Ok(true),
+        }
     }
 }
 
-fn found<V>(result: Result<Wire<V>, MapError>) -> Result<Option<V>, MapError> {
-    match result {
-        Ok(Wire(value)) => Ok(Some(value)),
-        Err(MapError::KeyNotFound) => Ok(None),
+fn has<V: PartialEq>(found: Result<Wire<V>, MapError>, value: &V) -> Result<bool, MapError> {
+    match found {
+        Ok(Wire(found)) => Ok(found == *value),
+        Err(MapError::KeyNotFound) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-fn trie_key<K>(key: &CidrTableKey<K>) -> Key<Wire<K>>
-where
-    K: FromBytes + IntoBytes + Immutable + Copy + 'static,
-{
-    Key::new(key.prefix, Wire(key.data))
 }

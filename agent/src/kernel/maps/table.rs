@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Map, MapError};
+use aya::sys::SyscallError;
 use nix::libc::{E2BIG, ENOENT, ENOSPC};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use super::batch::{Batch, Batches, Position, Written};
 use super::store::Store;
-use super::{MapsError, OpenError, TableError, TableFull};
+use super::{MapsError, OpenError, TableError, TableFull, Tally};
 use crate::compile::TableChanges;
 use crate::kernel::load::io_error;
 
@@ -21,6 +25,9 @@ pub(super) enum Stale {
     Keep,
 }
 
+/// Entries that are read by one call.
+const READ: u32 = 4096;
+
 pub(super) struct Table<S, K, V> {
     pub(super) name: &'static str,
     capacity: u32,
@@ -30,9 +37,15 @@ pub(super) struct Table<S, K, V> {
     pub(super) fd: OwnedFd,
     /// What should be in the map and is not.
     pub(super) pending: BTreeMap<K, V>,
+    pub(super) tally: Tally,
 }
 
-impl<S: Store<K, V>, K: Ord + Copy + Debug, V: Copy> Table<S, K, V> {
+impl<S, K, V> Table<S, K, V>
+where
+    S: Store<K, V>,
+    K: Ord + Copy + Debug,
+    V: FromBytes + IntoBytes + Immutable + Copy,
+{
     pub(super) fn new(
         name: &'static str,
         stale: Stale,
@@ -58,19 +71,24 @@ impl<S: Store<K, V>, K: Ord + Copy + Debug, V: Copy> Table<S, K, V> {
             store,
             fd,
             pending: BTreeMap::new(),
+            tally: Tally::of(name),
         })
     }
 
     /// Writes what the map takes, and says whether that is all.
     pub(super) fn upsert(&mut self, changes: &TableChanges<K, V>) -> bool {
         let mut all = true;
-        for (key, value) in &changes.upserts {
-            match self.store.put(key, value) {
-                Ok(()) => drop(self.pending.remove(key)),
-                Err(_) => {
-                    self.pending.insert(*key, *value);
-                    all = false;
+        for piece in changes.upserts.chunks(Batches::WRITTEN) {
+            let refused = self.put(piece);
+            if !self.pending.is_empty() {
+                for (key, _) in piece {
+                    self.pending.remove(key);
                 }
+            }
+            let refused = refused.iter().filter_map(|(number, _)| piece.get(*number));
+            for (key, value) in refused {
+                self.pending.insert(*key, *value);
+                all = false;
             }
         }
         all
@@ -79,9 +97,10 @@ impl<S: Store<K, V>, K: Ord + Copy + Debug, V: Copy> Table<S, K, V> {
     /// Gets rid of old values where new ones should be.
     pub(super) fn displace(&mut self) {
         if self.stale == Stale::Remove {
-            for key in self.pending.keys() {
+            let keys: Vec<K> = self.pending.keys().copied().collect();
+            for piece in keys.chunks(Batches::WRITTEN) {
                 // Most have no old value.
-                let _ = self.store.delete(key);
+                self.delete(piece);
             }
         }
     }
@@ -89,43 +108,95 @@ impl<S: Store<K, V>, K: Ord + Copy + Debug, V: Copy> Table<S, K, V> {
     pub(super) fn remove(&mut self, changes: &TableChanges<K, V>) -> Option<TableError> {
         let mut failed = Vec::new();
         let mut first = None;
-        for key in &changes.removals {
-            self.pending.remove(key);
-            match self.store.delete(key) {
-                Ok(()) => {}
-                Err(source) if code(&source) == Some(ENOENT) => {}
-                Err(source) => {
-                    failed.push(*key);
+        for piece in changes.removals.chunks(Batches::WRITTEN) {
+            for key in piece {
+                self.pending.remove(key);
+            }
+            for (number, source) in self.delete(piece) {
+                if source.raw_os_error() != Some(ENOENT) {
+                    failed.extend(piece.get(number));
                     first.get_or_insert(source);
                 }
             }
         }
-        Some(self.error(failed.len(), failed.iter(), first?))
+        let source = syscall("BPF_MAP_DELETE_BATCH", first?);
+        Some(self.error(failed.len(), failed.iter(), source))
     }
 
     /// Tries again what was refused: there may be room by now.
     pub(super) fn retry(&mut self) -> Option<TableError> {
         let mut refusal = None;
         while let Some((key, value)) = self.pending.pop_first() {
-            if let Err(source) = self.store.put(&key, &value) {
+            if let Some((_, source)) = self.put(&[(key, value)]).pop() {
                 self.pending.insert(key, value);
                 refusal = Some(source);
                 break;
             }
         }
-        let source = refusal?;
+        let source = syscall("BPF_MAP_UPDATE_BATCH", refusal?);
         Some(self.error(self.pending.len(), self.pending.keys(), source))
     }
 
     /// What the writer has asked for: what the map has, and what it has yet to take.
     pub(super) fn read(&self) -> Result<BTreeMap<K, V>, MapsError> {
-        let read = self.store.entries();
-        let mut entries = read.map_err(|source| MapsError::Unreadable {
-            map: self.name,
-            source,
-        })?;
+        let mut entries = BTreeMap::new();
+        let mut position = Position::Start;
+        while position != Position::End {
+            let read = self.batches().read(&mut position, READ);
+            let batch = read.map_err(|source| MapsError::Unlisted {
+                map: self.name,
+                source,
+            })?;
+            entries.extend(Self::entries(&batch));
+        }
         entries.extend(&self.pending);
         Ok(entries)
+    }
+
+    pub(super) fn batches(&self) -> Batches<'_> {
+        Batches {
+            map: self.fd.as_fd(),
+            key: S::KEY_SIZE,
+            value: size_of::<V>(),
+        }
+    }
+
+    /// The entries of a batch that was read.
+    pub(super) fn entries(batch: &Batch) -> impl Iterator<Item = (K, V)> {
+        let keys = batch.keys.chunks_exact(S::KEY_SIZE);
+        let values = batch.values.chunks_exact(size_of::<V>());
+        keys.zip(values).filter_map(|(key, value)| {
+            let value = V::read_from_bytes(value).ok()?;
+            Some((S::read_key(key)?, value))
+        })
+    }
+
+    /// Which of these were refused.
+    fn put(&mut self, entries: &[(K, V)]) -> Vec<(usize, io::Error)> {
+        let mut batch = Batch {
+            keys: Vec::with_capacity(entries.len() * S::KEY_SIZE),
+            values: Vec::with_capacity(entries.len() * size_of::<V>()),
+        };
+        for (key, value) in entries {
+            S::write_key(key, &mut batch.keys);
+            batch.values.extend_from_slice(value.as_bytes());
+        }
+        let Written { refused, syscalls } = self.batches().update(&batch);
+        self.tally.puts += (entries.len() - refused.len()) as u64;
+        self.tally.syscalls += syscalls;
+        refused
+    }
+
+    /// Which of these were refused, or not there.
+    fn delete(&mut self, keys: &[K]) -> Vec<(usize, io::Error)> {
+        let mut bytes = Vec::with_capacity(size_of_val(keys));
+        for key in keys {
+            S::write_key(key, &mut bytes);
+        }
+        let Written { refused, syscalls } = self.batches().delete(&bytes);
+        self.tally.deletes += (keys.len() - refused.len()) as u64;
+        self.tally.syscalls += syscalls;
+        refused
     }
 
     fn error<'a>(
@@ -157,6 +228,10 @@ impl<S: Store<K, V>, K: Ord + Copy + Debug, V: Copy> Table<S, K, V> {
 /// Hash maps answer `E2BIG`, tries `ENOSPC`.
 fn is_full(error: &MapError) -> bool {
     matches!(code(error), Some(E2BIG | ENOSPC))
+}
+
+fn syscall(call: &'static str, io_error: io::Error) -> MapError {
+    MapError::SyscallError(SyscallError { call, io_error })
 }
 
 fn code(error: &MapError) -> Option<i32> {

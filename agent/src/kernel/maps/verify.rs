@@ -3,22 +3,23 @@
 //! The writer looks between two of its writes, so what differs then was changed by somebody else,
 //! or never arrived.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::ops::Bound;
 use std::os::fd::AsFd;
 
 use waysteer_common::abi::key::AddressKey;
 use waysteer_common::abi::pod::PodKey;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::batch::{Batches, Position};
+use super::batch::Position;
 use super::store::Store;
 use super::table::Table;
 use super::{Maps, MapsError};
 use crate::compile::{Changes, TableChanges, Tables};
 
-/// Entries of a piece.
-const PIECE: u32 = 8192;
+/// Entries of a piece: about a millisecond, for which a change may have to wait.
+const PIECE: u32 = 1024;
 
 /// How far a round over all tables has come. A new one is at the start.
 #[derive(Debug, Default)]
@@ -34,8 +35,8 @@ enum Stage {
     Start,
     /// Is what the kernel has right? With the number of entries that are.
     Kernel { position: Position, right: usize },
-    /// Is everything there, from this entry on?
-    Wanted { looked_at: usize },
+    /// Is everything there, after the entry with this key? As the kernel has keys.
+    Wanted { after: Option<Vec<u8>> },
 }
 
 /// What differs.
@@ -153,7 +154,12 @@ impl Maps {
     }
 }
 
-impl<S: Store<K, V>, K: Ord + Copy + Debug, V: FromBytes + Copy + PartialEq> Table<S, K, V> {
+impl<S, K, V> Table<S, K, V>
+where
+    S: Store<K, V>,
+    K: Ord + Copy + Debug,
+    V: FromBytes + IntoBytes + Immutable + Copy + PartialEq,
+{
     /// Whether the table is done with this piece.
     fn look(
         &self,
@@ -180,20 +186,10 @@ impl<S: Store<K, V>, K: Ord + Copy + Debug, V: FromBytes + Copy + PartialEq> Tab
             if *right + changes.upserts.len() + self.pending.len() == wanted.len() {
                 return Ok(true);
             }
-            *stage = Stage::Wanted { looked_at: 0 };
+            *stage = Stage::Wanted { after: None };
         }
-        if let Stage::Wanted { looked_at } = stage {
-            for (key, value) in wanted.iter().skip(*looked_at) {
-                if *left == 0 {
-                    return Ok(false);
-                }
-                *left -= 1;
-                *looked_at += 1;
-                let is_known = changes.upserts.iter().any(|(known, _)| known == key);
-                if !is_known && self.lacks(key, value)? {
-                    changes.upserts.push((*key, *value));
-                }
-            }
+        if let Stage::Wanted { after } = stage {
+            return self.look_for_wanted(after, left, wanted, changes);
         }
         Ok(true)
     }
@@ -205,25 +201,15 @@ impl<S: Store<K, V>, K: Ord + Copy + Debug, V: FromBytes + Copy + PartialEq> Tab
         wanted: &BTreeMap<K, V>,
         changes: &mut TableChanges<K, V>,
     ) -> Result<usize, MapsError> {
-        let batches = Batches {
-            map: self.fd.as_fd(),
-            key: S::KEY_SIZE,
-            value: size_of::<V>(),
-        };
         let entries = u32::try_from(*left).unwrap_or(PIECE).min(PIECE);
-        let read = batches.read(position, entries);
+        let read = self.batches().read(position, entries);
         let batch = read.map_err(|source| MapsError::Unlisted {
             map: self.name,
             source,
         })?;
         let mut right = 0;
-        let keys = batch.keys.chunks_exact(S::KEY_SIZE);
-        let values = batch.values.chunks_exact(size_of::<V>());
-        for (key, value) in keys.zip(values) {
+        for (key, value) in Self::entries(&batch) {
             *left = left.saturating_sub(1);
-            let (Some(key), Ok(value)) = (S::read_key(key), V::read_from_bytes(value)) else {
-                continue;
-            };
             match wanted.get(&key) {
                 Some(wanted) if *wanted == value => right += 1,
                 // It may be the old value, which is better than none.
@@ -233,6 +219,37 @@ impl<S: Store<K, V>, K: Ord + Copy + Debug, V: FromBytes + Copy + PartialEq> Tab
             }
         }
         Ok(right)
+    }
+
+    /// What is not in the kernel at all. The table may have changed since the last piece: so it is a
+    /// key that is remembered, and nothing is counted from the start.
+    fn look_for_wanted(
+        &self,
+        after: &mut Option<Vec<u8>>,
+        left: &mut usize,
+        wanted: &BTreeMap<K, V>,
+        changes: &mut TableChanges<K, V>,
+    ) -> Result<bool, MapsError> {
+        let known: BTreeSet<K> = changes.upserts.iter().map(|(key, _)| *key).collect();
+        let last = after.as_deref().and_then(S::read_key);
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        for (key, value) in wanted.range((from, Bound::Unbounded)) {
+            if *left == 0 {
+                if let Some(last) = &last {
+                    let bytes = after.get_or_insert_default();
+                    bytes.clear();
+                    S::write_key(last, bytes);
+                }
+                return Ok(false);
+            }
+            *left -= 1;
+            last = Some(*key);
+            if !known.contains(key) && self.lacks(key, value)? {
+                changes.upserts.push((*key, *value));
+            }
+        }
+        Ok(true)
     }
 
     fn look_for(
@@ -251,11 +268,11 @@ impl<S: Store<K, V>, K: Ord + Copy + Debug, V: FromBytes + Copy + PartialEq> Tab
 
     /// Whether the kernel has another value, or none, and not because it refused this one.
     fn lacks(&self, key: &K, value: &V) -> Result<bool, MapsError> {
-        let found = self.store.find(key);
-        let found = found.map_err(|source| MapsError::Unreadable {
+        let holds = self.store.holds(self.fd.as_fd(), key, value);
+        let holds = holds.map_err(|source| MapsError::Unreadable {
             map: self.name,
             source,
         })?;
-        Ok(found != Some(*value) && !self.pending.contains_key(key))
+        Ok(!holds && !self.pending.contains_key(key))
     }
 }
