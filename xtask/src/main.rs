@@ -1,5 +1,6 @@
 //! waysteer's developer commands: `cargo xtask COMMAND`, one module a command.
 
+mod bench;
 mod build_ebpf;
 mod ci;
 mod command;
@@ -29,6 +30,8 @@ enum Command {
     Setup(setup::Args),
     /// Builds the kernel programs to target/bpf/waysteer.o
     BuildEbpf(build_ebpf::Args),
+    /// Measures; needs root
+    Bench(bench::Args),
     /// Sends real requests of every class through a small mesh, and prints what became of them
     Demo(demo::Args),
     /// Runs the host tests and, as root, the kernel tests
@@ -59,6 +62,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup(args) => setup::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
