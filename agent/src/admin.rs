@@ -300,6 +300,7 @@ async fn tables(AxumState(sources): Shared) -> Response {
         "service_ports": tables.service_ports.len(),
         "endpoints": tables.endpoints.len(),
         "waypoints": tables.waypoints.len(),
+        "policies": tables.policies.len(),
         "waypoint_members": tables.waypoint_members.len(),
         "mesh_cidrs": tables.mesh_cidrs.len(),
     }))

@@ -14,6 +14,7 @@ mod multimap;
 mod output;
 mod place;
 mod pods;
+mod policies;
 mod registry;
 mod sampler;
 mod services;
@@ -25,7 +26,10 @@ pub use changes::{Changes, TableChanges};
 pub use directory::{Directory, Entry};
 pub use id::{namespace_id, service_id, waypoint_id, workload_id};
 pub use input::{EnrolledPod, Node};
+pub use policies::Authorizations;
 pub use tables::{CidrTableKey, TableLookup, Tables};
+
+use std::sync::Arc;
 
 use waysteer_common::abi::key::CidrKey;
 use waysteer_common::abi::settings::SettingsValue;
@@ -100,6 +104,11 @@ impl Compiler {
         &self.index.mesh
     }
 
+    /// Why policies let a pod in or not.
+    pub fn authorizations(&self) -> &Arc<Authorizations> {
+        &self.output.authorizations
+    }
+
     /// What a workload's id stands for.
     pub fn workload(&self, id: u64) -> Option<Entry> {
         let workload = self.index.workload_by_id(id)?;
@@ -134,6 +143,7 @@ impl Compiler {
         for netns in &dirty.pods {
             pods::compile(index, output, *netns);
         }
+        policies::compile(index, output, &dirty);
         output.tables.settings.flags = settings(index, &output.tables).into();
     }
 }
@@ -143,6 +153,7 @@ impl Compiler {
 pub struct Compiled {
     pub tables: Tables,
     pub directory: Directory,
+    pub authorizations: Arc<Authorizations>,
 }
 
 /// Compiles a whole mesh for one node, once.
@@ -154,6 +165,7 @@ pub fn compile(mesh: &Mesh, node: &Node, pods: &[EnrolledPod]) -> Compiled {
     compiler.apply(Delta::whole(mesh.clone()));
     Compiled {
         directory: Directory::new(compiler.mesh()),
+        authorizations: Arc::clone(compiler.authorizations()),
         tables: compiler.output.tables,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use waysteer_common::abi::pod::PodKey;
 use waysteer_common::addr::Address;
-use waysteer_common::verdict::{Hook, Verdict};
+use waysteer_common::verdict::{Hook, Reason, Verdict};
 
 use crate::address::socket_from_wire;
 use crate::compile::Compiled;
@@ -20,7 +20,11 @@ pub fn describe(
     (destination, port): (Address, u16),
     verdict: &Verdict,
 ) -> FlowRecord {
-    let Compiled { tables, directory } = &view.compiled;
+    let Compiled {
+        tables,
+        directory,
+        authorizations: _,
+    } = &view.compiled;
     let workload = |id: u64| directory.workloads.get(&id).map(|entry| entry.name.clone());
     let pod = tables.pods.get(&PodKey {
         netns: netns.into(),
@@ -46,6 +50,36 @@ pub fn describe(
             .services
             .get(&verdict.service)
             .map(|entry| entry.name.clone()),
+        policy: policy(view, hook, netns, (destination, port), verdict),
+    }
+}
+
+/// To be told who asks; it costs too much for every flow.
+fn policy(
+    view: &View,
+    hook: Hook,
+    netns: u64,
+    (destination, port): (Address, u16),
+    verdict: &Verdict,
+) -> Option<String> {
+    let is_asked_for = match hook {
+        Hook::Explain => true,
+        Hook::Connect | Hook::PodEgress => false,
+    };
+    let unknown = "not evaluated: policies are being written, or a rejected entry may be one, or \
+                   have this address";
+    let by_policy = matches!(
+        verdict.reason,
+        Reason::LocalBypass | Reason::LocalPolicy | Reason::LocalNotEvaluated
+    );
+    if !is_asked_for || !by_policy {
+        return None;
+    }
+    let to = socket_from_wire(destination, port)?;
+    let authorizations = &view.compiled.authorizations;
+    match authorizations.decide(netns, to.ip(), port) {
+        Some(decision) => Some(decision.to_string()),
+        None => (verdict.reason != Reason::LocalBypass).then(|| unknown.to_owned()),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod met;
 
+pub(crate) use self::met::policy;
+
 use serde::Serialize;
 use waysteer_common::verdict::{Hook, Verdict};
 
@@ -74,5 +76,6 @@ pub fn flow(
         next_hop_workload: named(hop.workload, names.workload(hop.workload)),
         authority: text(hop.authority, hop.authority_port).filter(|_| hop.hbone),
         service: named(verdict.service, names.service(verdict.service)),
+        policy: None,
     }
 }

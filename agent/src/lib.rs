@@ -1,7 +1,7 @@
 //! The waysteer agent: learns the mesh, compiles it into BPF maps, attaches the kernel programs.
 //!
-//! Data flows one way: `source → model → compile → kernel`. A module imports from its left; `app`
-//! alone sees all. Without the feature `agent` there is only what does no I/O.
+//! Data flows one way: `source → model → authorize → compile → kernel`. A module imports from its
+//! left; `app` alone sees all. Without the feature `agent` there is only what does no I/O.
 
 #![cfg_attr(
     not(feature = "agent"),
@@ -15,6 +15,7 @@ pub mod admin;
 pub mod app;
 #[cfg(feature = "agent")]
 pub mod ask;
+pub mod authorize;
 #[cfg(feature = "agent")]
 pub mod check;
 #[cfg(feature = "agent")]

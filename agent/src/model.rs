@@ -12,7 +12,9 @@ mod workload;
 pub use delta::{Delta, Rejection};
 pub use name::{NamespacedName, NetworkAddress, NetworkCidr, Text, Uid};
 pub use pod::PodSpec;
-pub use policy::{Policy, PolicyScope};
+pub use policy::{
+    Clause, Condition, Match, Policy, PolicyAction, PolicyScope, Rule, ServiceAccount, StringMatch,
+};
 pub use service::{
     HealthPolicy, IpFamilies, LoadBalancer, LoadBalancerMode, RoutingPreference, Service,
     Visibility, WeightedWaypoint,

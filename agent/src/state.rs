@@ -127,6 +127,9 @@ pub struct FlowRecord {
     pub next_hop_workload: Option<String>,
     pub authority: Option<String>,
     pub service: Option<String>,
+    /// What policies say of a flow between pods of this node; only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 impl State {

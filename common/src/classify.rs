@@ -9,7 +9,8 @@ pub use crate::lookup::{Flow, Lookup};
 use zerocopy::network_endian::{U16, U32, U64};
 
 use crate::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use crate::abi::names::HBONE_PORT;
 use crate::abi::pod::PodValue;
@@ -211,7 +212,7 @@ fn to_workload<'a, L: Lookup>(
     }
     // Row 8.
     if flags & WorkloadValue::LOCAL != 0 {
-        let reason = local_reason(node, flags);
+        let reason = local_reason(flow, lookup, node, workload);
         if reason == Reason::LocalBypass {
             verdict.steer = false;
             return decided(verdict, Class::DirectLocal, reason);
@@ -227,18 +228,37 @@ fn to_workload<'a, L: Lookup>(
 
 /// Whether a workload of this node may be reached past the tunnel.
 #[inline(always)]
-fn local_reason(node: u32, workload: u32) -> Reason {
+fn local_reason<L: Lookup>(
+    flow: &Flow<'_>,
+    lookup: &L,
+    node: u32,
+    workload: &WorkloadValue,
+) -> Reason {
+    let flags = workload.flags.get();
     if node & SettingsValue::DIRECT_LOCAL_BYPASS == 0 {
-        Reason::LocalTunnel
-    } else if node & SettingsValue::INCOMPLETE != 0 || workload & WorkloadValue::POLICY != 0 {
-        // A rejected entry may have been a policy.
-        Reason::LocalPolicy
-    } else if workload & WorkloadValue::TUNNELLED != 0 {
-        Reason::LocalTunnelled
-    } else if workload & WorkloadValue::ENROLLED == 0 {
-        Reason::LocalNotEnrolled
-    } else {
-        Reason::LocalBypass
+        return Reason::LocalTunnel;
+    }
+    if flags & WorkloadValue::TUNNELLED != 0 {
+        return Reason::LocalTunnelled;
+    }
+    if flags & WorkloadValue::ENROLLED == 0 {
+        return Reason::LocalNotEnrolled;
+    }
+    // A rejected entry may have been a policy.
+    if node & (SettingsValue::INCOMPLETE | SettingsValue::POLICIES_CHANGE) != 0 {
+        return Reason::LocalNotEvaluated;
+    }
+    if flags & WorkloadValue::POLICY == 0 {
+        return Reason::LocalBypass;
+    }
+    match lookup.policy(&PolicyKey {
+        netns: U64::new(flow.netns),
+        policies: workload.policies,
+        padding: [0; 4],
+    }) {
+        Some(policy) if policy.allows(U16::new(flow.port)) => Reason::LocalBypass,
+        Some(_) => Reason::LocalPolicy,
+        None => Reason::LocalNotEvaluated,
     }
 }
 

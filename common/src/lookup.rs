@@ -1,11 +1,14 @@
 //! What the classifier is asked, and what it reads.
 
 use crate::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use crate::abi::pod::PodValue;
 use crate::abi::settings::SettingsValue;
-use crate::abi::value::{EndpointSetValue, EndpointValue, ServiceValue, WorkloadValue};
+use crate::abi::value::{
+    EndpointSetValue, EndpointValue, PolicyValue, ServiceValue, WorkloadValue,
+};
 use crate::addr::Address;
 
 /// A connection attempt of an enrolled pod.
@@ -24,6 +27,8 @@ pub trait Lookup {
     /// The netns cookie of the enrolled pod that has this address.
     fn pod_address(&self, key: &AddressKey) -> Option<u64>;
     fn workload(&self, key: &AddressKey) -> Option<&WorkloadValue>;
+    /// What policies say of a source.
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyValue>;
     fn service(&self, key: &ServiceKey) -> Option<&ServiceValue>;
     /// The longest prefix that holds the address, of exactly the key's namespace.
     fn service_cidr(&self, key: &CidrKey) -> Option<&ServiceValue>;

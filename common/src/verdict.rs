@@ -99,7 +99,7 @@ numbered! {
         LocalBypass = 16 => "LocalBypass",
         /// On this node; `direct_local = "tunnel"`.
         LocalTunnel = 17 => "LocalTunnel",
-        /// On this node, but some policy applies or may apply.
+        /// On this node, but a policy denies it, or none allows it.
         LocalPolicy = 18 => "LocalPolicy",
         /// Said to be on this node, but not a pod that this agent has enrolled.
         LocalNotEnrolled = 19 => "LocalNotEnrolled",
@@ -115,6 +115,8 @@ numbered! {
         RemoteNetwork = 24 => "RemoteNetwork",
         /// The endpoint picked has no address; the tunnel resolves its host name.
         EndpointUnresolved = 25 => "EndpointUnresolved",
+        /// On this node, but what its policies say of this pod is not known here.
+        LocalNotEvaluated = 26 => "LocalNotEvaluated",
     }
 }
 
@@ -143,6 +145,7 @@ impl Reason {
             | Self::LocalBypass
             | Self::LocalTunnel
             | Self::LocalPolicy
+            | Self::LocalNotEvaluated
             | Self::LocalNotEnrolled
             | Self::LocalTunnelled => 8,
             Self::WorkloadPlain => 9,
@@ -176,6 +179,8 @@ numbered! {
         Endpoints = 10 => "ENDPOINTS",
         /// Addresses that are of the mesh.
         MeshCidrs = 11 => "MESH_CIDRS",
+        /// What policies say of a pod.
+        Policies = 12 => "POLICIES",
     }
 }
 
@@ -231,6 +236,9 @@ numbered! {
         LocalFlowRecorded = 18 => "local_flow_recorded",
         /// A first packet met the tunnel's TIME_WAIT socket of the connection before.
         PortReused = 19 => "port_reused",
+        /// A bypassing connection came from an address that is not known as the pod's: the
+        /// neighbour's tunnel takes it in.
+        LocalFlowRefused = 20 => "local_flow_refused",
     }
 }
 

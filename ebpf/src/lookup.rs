@@ -4,19 +4,22 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
-use waysteer_common::abi::value::{EndpointSetValue, EndpointValue, ServiceValue, WorkloadValue};
+use waysteer_common::abi::value::{
+    EndpointSetValue, EndpointValue, PolicyValue, ServiceValue, WorkloadValue,
+};
 use waysteer_common::addr::Address;
 use waysteer_common::classify::{Flow, Lookup, classify_into};
 use waysteer_common::verdict::Verdict;
 use zerocopy::network_endian::U64;
 
 use crate::maps::{
-    ENDPOINTS, MESH_CIDRS, POD_ADDRESSES, PODS, SERVICE_CIDRS, SERVICE_PORTS, SERVICES, SETTINGS,
-    WAYPOINT_MEMBERS, WAYPOINTS, WORKLOADS,
+    ENDPOINTS, MESH_CIDRS, POD_ADDRESSES, PODS, POLICIES, SERVICE_CIDRS, SERVICE_PORTS, SERVICES,
+    SETTINGS, WAYPOINT_MEMBERS, WAYPOINTS, WORKLOADS,
 };
 
 /// A reference to a map's value.
@@ -109,6 +112,11 @@ impl Lookup for Maps {
     #[inline(always)]
     fn workload(&self, key: &AddressKey) -> Option<&WorkloadValue> {
         found!(WORKLOADS, key)
+    }
+
+    #[inline(always)]
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyValue> {
+        found!(POLICIES, key)
     }
 
     #[inline(always)]

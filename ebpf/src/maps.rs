@@ -8,14 +8,14 @@ use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
 use waysteer_common::abi::event::VerdictEvent;
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, FlowKey, ServiceKey, ServicePortKey, TupleKey, WaypointKey,
-    WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey, TupleKey,
+    WaypointKey, WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, ServiceValue, SocketValue,
-    TrafficValue, VerdictValue, WorkloadValue,
+    EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue,
+    SocketValue, TrafficValue, VerdictValue, WorkloadValue,
 };
 use waysteer_common::verdict::{COUNTER_SLOTS, PacketAction, TRAFFIC_SLOTS};
 
@@ -46,6 +46,8 @@ pub(crate) static WORKLOADS: HashMap<
     { capacity(1_048_576) },
     ON_DEMAND,
 > = HashMap::new();
+#[btf_map]
+pub(crate) static POLICIES: HashMap<PolicyKey, PolicyValue, 262_144, ON_DEMAND> = HashMap::new();
 #[btf_map]
 pub(crate) static SERVICES: HashMap<ServiceKey, ServiceValue, 262_144, ON_DEMAND> = HashMap::new();
 #[btf_map]

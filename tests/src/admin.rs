@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -24,6 +25,17 @@ pub struct Flow {
     pub next_hop_workload: Option<String>,
     pub authority: Option<String>,
     pub service: Option<String>,
+}
+
+/// What the kernel says of a flow that nobody has sent: its reason, and what policies say.
+pub fn explain(socket: &Path, pod: &str, to: SocketAddr) -> Result<(String, String)> {
+    let (status, body) = get(socket, &format!("/explain?pod={pod}&destination={to}"))?;
+    if status != 200 {
+        bail!("/explain: {status} {body}");
+    }
+    let said: serde_json::Value = serde_json::from_str(&body)?;
+    let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
+    Ok((text("reason"), text("policy")))
 }
 
 /// Status code and body of a page.

@@ -23,7 +23,7 @@ pub const PODS: &[(&str, &str, &[&str])] = &[
     ("guarded", "default", &["10.1.0.4", "fd00:1::4"]),
     ("sandwich", "default", &["10.1.0.5"]),
     ("neighbour", "other", &["10.1.0.6", "fd00:1::6"]),
-    ("ruled", "strict", &["10.1.0.7"]),
+    ("ruled", "strict", &["10.1.0.7", "fd00:1::7"]),
     ("waypoint", "default", &["10.1.0.8", "fd00:1::8"]),
     ("stranger", "default", &["10.1.0.66", "fd00:1::66"]),
 ];
@@ -66,6 +66,7 @@ impl Case {
             | Reason::WorkloadHbone
             | Reason::LocalTunnel
             | Reason::LocalPolicy
+            | Reason::LocalNotEvaluated
             | Reason::LocalNotEnrolled
             | Reason::LocalTunnelled
             | Reason::UnknownInMesh
@@ -186,9 +187,13 @@ pub const CASES: &[Case] = &[
     case("client", "10.1.0.2:80", DirectLocal, Reason::LocalBypass, "", ""),
     case("client", "[fd00:1::2]:80", DirectLocal, Reason::LocalBypass, "", ""),
     case("client", "10.1.0.3:80", DirectLocal, Reason::LocalNotEnrolled, "10.1.0.3:15008", ""),
-    case("client", "10.1.0.4:80", DirectLocal, Reason::LocalPolicy, "10.1.0.4:15008", ""),
-    case("client", "[fd00:1::4]:80", DirectLocal, Reason::LocalPolicy, "[fd00:1::4]:15008", ""),
-    case("client", "10.1.0.7:80", DirectLocal, Reason::LocalPolicy, "10.1.0.7:15008", ""),
+    case("client", "10.1.0.4:80", DirectLocal, Reason::LocalNotEvaluated, "10.1.0.4:15008", ""),
+    case("client", "[fd00:1::4]:80", DirectLocal, Reason::LocalNotEvaluated, "[fd00:1::4]:15008", ""),
+    case("client", "10.1.0.7:80", DirectLocal, Reason::LocalBypass, "", ""),
+    case("client", "[fd00:1::7]:80", DirectLocal, Reason::LocalBypass, "", ""),
+    case("client", "10.1.0.7:81", DirectLocal, Reason::LocalPolicy, "10.1.0.7:15008", ""),
+    case("neighbour", "10.1.0.7:80", DirectLocal, Reason::LocalPolicy, "10.1.0.7:15008", ""),
+    case("neighbour", "[fd00:1::7]:80", DirectLocal, Reason::LocalPolicy, "[fd00:1::7]:15008", ""),
     case("client", "10.1.0.5:80", DirectLocal, Reason::LocalTunnelled, "10.1.0.5:15008", ""),
     // Row 9.
     case("client", "10.2.0.9:80", Direct, Reason::WorkloadPlain, "", ""),

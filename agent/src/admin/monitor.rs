@@ -179,6 +179,7 @@ fn is_drop(action: PacketAction) -> bool {
         | PacketAction::EventLost
         | PacketAction::HostFlowRecorded
         | PacketAction::LocalFlowRecorded
+        | PacketAction::LocalFlowRefused
         | PacketAction::PortReused => false,
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, PodAddressValue, ServiceValue, WorkloadValue,
+    EndpointSetValue, EndpointValue, PodAddressValue, PolicyValue, ServiceValue, WorkloadValue,
 };
 
 use super::tables::{CidrTableKey, Tables};
@@ -57,19 +58,28 @@ impl<K: Ord + Copy, V: PartialEq + Copy> TableChanges<K, V> {
     }
 }
 
+/// Whether policies may forbid now what they allowed.
+pub(super) fn may_forbid(old: &WorkloadValue, new: &WorkloadValue) -> bool {
+    let policy = |value: &WorkloadValue| value.flags.get() & WorkloadValue::POLICY != 0;
+    policy(new) && (!policy(old) || old.policies != new.policies)
+}
+
 /// Changes of all tables.
 ///
 /// The writer keeps to this order, so that every intermediate state is safe: first what is
-/// referred to (endpoints, then the sets that count them, then services and workloads, then
-/// pods), then what refers to it; removals the other way round. Settings that forbid are written
+/// referred to (endpoints, then the sets that count them, policies, then services and workloads,
+/// then pods), then what refers to it; removals the other way round. Settings that forbid are written
 /// before everything else, settings that permit after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     pub old_settings: SettingsValue,
     pub settings: SettingsValue,
+    /// Policies may forbid what they allowed: until all is written, none allows anything.
+    pub policies_change: bool,
     pub pods: TableChanges<PodKey, PodValue>,
     pub pod_addresses: TableChanges<AddressKey, PodAddressValue>,
     pub workloads: TableChanges<AddressKey, WorkloadValue>,
+    pub policies: TableChanges<PolicyKey, PolicyValue>,
     pub services: TableChanges<ServiceKey, ServiceValue>,
     pub service_cidrs: TableChanges<CidrTableKey<CidrKey>, ServiceValue>,
     pub service_ports: TableChanges<ServicePortKey, EndpointSetValue>,
@@ -86,6 +96,7 @@ macro_rules! each_table {
             pods,
             pod_addresses,
             workloads,
+            policies,
             services,
             service_cidrs,
             service_ports,
@@ -105,11 +116,20 @@ impl Changes {
                 Self {
                     old_settings: old.settings,
                     settings: new.settings,
+                    policies_change: false,
                     $($table: TableChanges::between(&old.$table, &new.$table),)*
                 }
             };
         }
-        each_table!(build)
+        let mut changes = each_table!(build);
+        let is_known = |(key, _): &(PolicyKey, _)| old.policies.contains_key(key);
+        changes.policies_change = !changes.policies.removals.is_empty()
+            || changes.policies.upserts.iter().any(is_known)
+            || changes.workloads.upserts.iter().any(|(key, new)| {
+                let old = old.workloads.get(key);
+                old.is_some_and(|old| may_forbid(old, new))
+            });
+        changes
     }
 
     /// The same on tables as the writer does on maps.

@@ -19,6 +19,8 @@ pub(super) struct Dirty {
     pub(super) ports: BTreeSet<NamespacedName>,
     /// Ids of waypoints: their endpoints and members.
     pub(super) waypoints: BTreeSet<u64>,
+    /// Policies, whoever they apply to.
+    pub(super) policies: BTreeSet<NamespacedName>,
     /// Netns cookies of enrolled pods.
     pub(super) pods: BTreeSet<u64>,
 }

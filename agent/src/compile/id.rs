@@ -47,6 +47,14 @@ pub(super) fn waypoint_set_id(waypoint: u64, group: u32) -> u64 {
     digest("waypoint set", &[&waypoint.to_string(), &group.to_string()])
 }
 
+/// The id of policies that apply together. Never 0.
+pub(super) fn policies_id(names: &[NamespacedName], what_else: &str) -> u32 {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let parts = names.iter().map(String::as_str).chain([what_else]);
+    let id = digest("policies", &parts.collect::<Vec<_>>());
+    (id as u32).max(1)
+}
+
 /// Never 0, which stands for "no name".
 fn digest(kind: &str, parts: &[&str]) -> u64 {
     let mut hash = Xxh3::new();

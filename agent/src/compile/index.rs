@@ -44,10 +44,12 @@ pub(super) struct Index {
     pod_addresses: Multimap<IpAddr, u64>,
     /// Addresses that a rejected entry claims, whoever else has them.
     disputed: BTreeSet<IpAddr>,
-    /// Number of policies that apply to every workload.
-    global_policies: usize,
-    /// Namespaces to whose workloads some policy applies.
-    policy_namespaces: Multimap<Text, NamespacedName>,
+    /// Workloads of this node.
+    locals: BTreeSet<Uid>,
+    /// Policies that apply to every workload.
+    global_policies: BTreeSet<NamespacedName>,
+    /// Policies that apply to every workload of a namespace.
+    namespace_policies: Multimap<Text, NamespacedName>,
 }
 
 /// An enrolled pod with the workload that the source knows it as.
@@ -179,12 +181,19 @@ impl Index {
         workload.network != self.node.network
     }
 
-    /// Whether any policy applies or may apply to a workload, including one that is named but has
-    /// not arrived.
-    pub(super) fn has_policy(&self, workload: &Workload) -> bool {
-        self.global_policies > 0
-            || self.policy_namespaces.contains(&workload.namespace)
-            || !workload.authorization_policies.is_empty()
+    /// Whether this node has to know which policies apply at an address.
+    pub(super) fn is_ours(&self, address: IpAddr, workload: &Workload) -> bool {
+        self.is_local(workload) || self.pod_addresses.contains(&address)
+    }
+
+    /// The policies that apply to a workload, and those that it names and that have not arrived.
+    pub(super) fn policies_of<'a>(
+        &'a self,
+        workload: &'a Workload,
+    ) -> impl Iterator<Item = &'a NamespacedName> {
+        let of_namespace = self.namespace_policies.get(&workload.namespace);
+        let global = self.global_policies.iter().chain(of_namespace);
+        global.chain(&workload.authorization_policies)
     }
 
     /// The groups that sets are compiled for.

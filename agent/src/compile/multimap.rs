@@ -1,7 +1,6 @@
 //! Several values a key, in order; most keys have one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeBounds;
 
 #[derive(Debug, Clone)]
 pub(super) struct Multimap<K, V>(BTreeMap<K, Values<V>>);
@@ -78,10 +77,5 @@ impl<K: Ord + Clone, V: Ord> Multimap<K, V> {
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
         self.0.keys()
-    }
-
-    pub(super) fn range(&self, range: impl RangeBounds<K>) -> impl Iterator<Item = (&K, &V)> {
-        let groups = self.0.range(range);
-        groups.flat_map(|(key, values)| values.iter().map(move |value| (key, value)))
     }
 }

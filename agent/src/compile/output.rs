@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use waysteer_common::abi::key::{EndpointKey, ServicePortKey, WaypointKey, WaypointMemberKey};
@@ -9,6 +10,7 @@ use waysteer_common::abi::value::EndpointSetValue;
 
 use super::changes::{Changes, TableChanges};
 use super::endpoints::Set;
+use super::policies::{Authorizations, Sets};
 use super::tables::Tables;
 
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ pub(super) struct Output {
     /// Ids of the namespaces that have an entry of their own, where there are any.
     pub(super) vip_namespaces: BTreeMap<IpAddr, BTreeSet<u64>>,
     pub(super) block_namespaces: BTreeMap<IpNet, BTreeSet<u64>>,
+    pub(super) sets: Sets,
+    pub(super) authorizations: Arc<Authorizations>,
     /// How many waypoints each workload is an endpoint of.
     memberships: BTreeMap<u64, usize>,
 }

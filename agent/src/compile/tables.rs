@@ -3,12 +3,13 @@
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, PodAddressValue, ServiceValue, WorkloadValue,
+    EndpointSetValue, EndpointValue, PodAddressValue, PolicyValue, ServiceValue, WorkloadValue,
 };
 use waysteer_common::addr::Address;
 use waysteer_common::classify::Lookup;
@@ -30,6 +31,7 @@ pub struct Tables {
     pub pods: BTreeMap<PodKey, PodValue>,
     pub pod_addresses: BTreeMap<AddressKey, PodAddressValue>,
     pub workloads: BTreeMap<AddressKey, WorkloadValue>,
+    pub policies: BTreeMap<PolicyKey, PolicyValue>,
     pub services: BTreeMap<ServiceKey, ServiceValue>,
     pub service_cidrs: BTreeMap<CidrTableKey<CidrKey>, ServiceValue>,
     pub service_ports: BTreeMap<ServicePortKey, EndpointSetValue>,
@@ -47,6 +49,7 @@ impl Tables {
             pods,
             pod_addresses,
             workloads,
+            policies,
             services,
             service_cidrs,
             service_ports,
@@ -58,6 +61,7 @@ impl Tables {
         pods.len()
             + pod_addresses.len()
             + workloads.len()
+            + policies.len()
             + services.len()
             + service_cidrs.len()
             + service_ports.len()
@@ -93,6 +97,10 @@ impl<R: Fn() -> u32> Lookup for TableLookup<'_, R> {
 
     fn workload(&self, key: &AddressKey) -> Option<&WorkloadValue> {
         self.tables.workloads.get(key)
+    }
+
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyValue> {
+        self.tables.policies.get(key)
     }
 
     fn service(&self, key: &ServiceKey) -> Option<&ServiceValue> {

@@ -11,13 +11,14 @@ use waysteer_common::verdict::{Class, Reason, Verdict};
 
 use super::{Changes, Compiled, EnrolledPod, Node, TableLookup, Tables, compile};
 use crate::address::{socket_from_wire, to_wire};
-use crate::model::{Mesh, PolicyScope};
+use crate::model::{Mesh, PolicyAction, PolicyScope};
 use crate::source::file::{FileState, parse_mesh};
 
 #[path = "../../../tests/src/cases.rs"]
 #[expect(unreachable_pub, reason = "the file is a module of another crate too")]
 mod cases;
 mod history;
+mod policies;
 mod rejected;
 
 use cases::{CASES, Case, MESH, MESH_CIDRS, NODE, PODS};
@@ -179,7 +180,7 @@ fn tunnel_mode_steers_neighbours() {
 }
 
 #[test]
-fn any_policy_that_may_apply_forbids_the_bypass() {
+fn a_policy_forbids_the_bypass_where_it_applies() {
     let reason = |mesh: &Mesh| {
         let Compiled { tables, .. } = compile(mesh, &node(), &pods());
         decide(
@@ -206,6 +207,7 @@ fn any_policy_that_may_apply_forbids_the_bypass() {
         let policy = mesh.policies.values_mut().next().expect("a policy");
         policy.name.namespace = namespace.into();
         policy.scope = scope;
+        policy.action = PolicyAction::Deny;
         assert_eq!(reason(&mesh), expected, "{namespace} {scope:?}");
     }
 }
@@ -243,7 +245,8 @@ fn rejected_entries_are_steered_and_nothing_else_changes() {
     }
     let tables = compile(&mesh, &node(), &pods()).tables;
     assert_eq!(reason(&tables, "10.2.0.9:80"), (Reason::Invalid, true));
-    assert_eq!(reason(&tables, "10.1.0.2:80"), (Reason::LocalPolicy, true));
+    let not_evaluated = (Reason::LocalNotEvaluated, true);
+    assert_eq!(reason(&tables, "10.1.0.2:80"), not_evaluated);
     assert_eq!(reason(&tables, "10.3.0.30:80"), (Reason::Invalid, true));
     // The rejected entry may have been an endpoint of a service that looks plain.
     assert_eq!(
@@ -259,7 +262,7 @@ fn rejected_entries_are_steered_and_nothing_else_changes() {
         reason(&tables, "192.0.2.1:80"),
         (Reason::UnknownIncomplete, true)
     );
-    assert_eq!(reason(&tables, "10.1.0.2:80"), (Reason::LocalPolicy, true));
+    assert_eq!(reason(&tables, "10.1.0.2:80"), not_evaluated);
 }
 
 #[test]

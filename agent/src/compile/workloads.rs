@@ -1,13 +1,16 @@
 //! Workloads by address: `WORKLOADS`.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use waysteer_common::abi::key::AddressKey;
 use waysteer_common::abi::value::WorkloadValue;
 
+use super::changes::may_forbid;
 use super::id::workload_id;
 use super::index::Index;
 use super::output::{Output, put};
+use super::policies::{self, Set};
 use super::registry::Waypoint;
 use crate::address::to_wire;
 use crate::model::{TunnelProtocol, Workload};
@@ -18,17 +21,21 @@ pub(super) fn compile(index: &Index, output: &mut Output, address: IpAddr) {
         address: to_wire(address),
     };
     let owner = index.owner(address);
-    let value = owner.map(|workload| value(index, address, workload));
+    let (value, set) = owner
+        .map(|workload| value(index, address, workload))
+        .map_or((None, None), |(value, set)| (Some(value), set));
+    let policies = set.as_ref().map(Set::id);
+    if output.sets.assign(address, set) {
+        Arc::make_mut(&mut output.authorizations).set_address(address, policies);
+    }
     // The address of a service is not taken away by a rejected entry.
     let rejected =
         || (index.is_disputed(address) && index.services_at(address).is_empty()).then(invalid);
-    let (tables, changes) = (&mut output.tables, &mut output.changes);
-    put(
-        &mut tables.workloads,
-        &mut changes.workloads,
-        key,
-        value.or_else(rejected),
-    );
+    let (table, changes) = (&mut output.tables.workloads, &mut output.changes);
+    let value = value.or_else(rejected);
+    let forbids = table.get(&key).zip(value.as_ref());
+    changes.policies_change |= forbids.is_some_and(|(old, new)| may_forbid(old, new));
+    put(table, &mut changes.workloads, key, value);
 }
 
 fn invalid() -> WorkloadValue {
@@ -38,7 +45,8 @@ fn invalid() -> WorkloadValue {
     }
 }
 
-fn value(index: &Index, address: IpAddr, workload: &Workload) -> WorkloadValue {
+/// With the policies that pods of this node have to be let in by.
+fn value(index: &Index, address: IpAddr, workload: &Workload) -> (WorkloadValue, Option<Set>) {
     let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
     let waypoint = workload.waypoint.clone().map(Waypoint::One);
     let disputed = index.is_disputed(address);
@@ -49,18 +57,17 @@ fn value(index: &Index, address: IpAddr, workload: &Workload) -> WorkloadValue {
         TunnelProtocol::Tcp => 0,
         TunnelProtocol::Unknown => WorkloadValue::INVALID,
     };
+    let local = index.is_local(workload);
     let tunnelled = workload.native_tunnel || workload.application_tunnel.is_some();
+    // The pod must have the address in its netns too: the source's may be of yesterday.
+    let enrolled = index.is_enrolled(address, workload);
+    let ours = index.is_ours(address, workload);
+    let set = ours.then(|| policies::applying(index, address, workload));
+    let set = set.flatten();
     let flags = protocol
-        | flag(index.is_local(workload), WorkloadValue::LOCAL)
-        // The pod must have the address in its netns too: the source's may be of yesterday.
-        | flag(
-            index.is_enrolled(address, workload),
-            WorkloadValue::ENROLLED,
-        )
-        | flag(
-            disputed || index.has_policy(workload),
-            WorkloadValue::POLICY,
-        )
+        | flag(local, WorkloadValue::LOCAL)
+        | flag(enrolled, WorkloadValue::ENROLLED)
+        | flag(disputed || set.is_some(), WorkloadValue::POLICY)
         | flag(waypoint.is_some(), WorkloadValue::WAYPOINT)
         | flag(
             waypoint
@@ -69,10 +76,17 @@ fn value(index: &Index, address: IpAddr, workload: &Workload) -> WorkloadValue {
             WorkloadValue::WAYPOINT_GROUPED,
         )
         | flag(tunnelled, WorkloadValue::TUNNELLED);
-    WorkloadValue {
+    let may_be_bypassed_to = index.node.direct_local_bypass
+        && protocol == WorkloadValue::HBONE
+        && local
+        && enrolled
+        && !(tunnelled || disputed);
+    let set = set.filter(|_| may_be_bypassed_to);
+    let value = WorkloadValue {
         id: workload_id(&workload.uid).into(),
         waypoint: waypoint.map_or(0, |w| w.id()).into(),
         flags: flags.into(),
-        padding: [0; 4],
-    }
+        policies: set.as_ref().map_or(0, Set::id).into(),
+    };
+    (value, set)
 }

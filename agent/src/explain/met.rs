@@ -2,7 +2,9 @@
 
 use waysteer_common::abi::key::{EndpointKey, ServicePortKey, WaypointKey, WaypointMemberKey};
 use waysteer_common::abi::pod::PodValue;
-use waysteer_common::abi::value::{EndpointSetValue, EndpointValue, ServiceValue, WorkloadValue};
+use waysteer_common::abi::value::{
+    EndpointSetValue, EndpointValue, PolicyValue, ServiceValue, WorkloadValue,
+};
 use waysteer_common::addr::Address;
 use waysteer_common::verdict::Table;
 use zerocopy::network_endian::{U32, U64};
@@ -30,6 +32,14 @@ pub(super) fn describe(met: &Met, names: &impl Namer) -> MetRecord {
         Met::Workload(key, value) => {
             let entry = value.as_ref().map(|value| workload(value, names));
             (Table::Workloads, text(key.address), entry)
+        }
+        Met::Policy(key, value) => {
+            let asked = format!(
+                "netns {}, policies {:08x}",
+                key.netns.get(),
+                key.policies.get()
+            );
+            (Table::Policies, asked, value.as_ref().map(policy))
         }
         Met::Service(key, value) => {
             let asked = format!("{}{}", text(key.address), clients(key.namespace, names));
@@ -121,6 +131,25 @@ fn workload(value: &WorkloadValue, names: &impl Namer) -> String {
         said.push(format!("waypoint {}", Id(value.waypoint.get())));
     }
     said.join(", ")
+}
+
+/// The ports that a pod is let in on.
+pub(crate) fn policy(value: &PolicyValue) -> String {
+    let ports = value.exceptions.iter().map(|port| port.get());
+    let ports: Vec<String> = ports
+        .filter(|port| *port != 0)
+        .map(|port| port.to_string())
+        .collect();
+    let ports = ports.join(", ");
+    match (
+        value.flags.get() & PolicyValue::ALLOWED != 0,
+        ports.is_empty(),
+    ) {
+        (true, true) => "all ports are allowed".to_owned(),
+        (true, false) => format!("all ports are allowed but {ports}"),
+        (false, true) => "no port is allowed".to_owned(),
+        (false, false) => format!("no port is allowed but {ports}"),
+    }
 }
 
 fn service(value: &ServiceValue, names: &impl Namer) -> String {

@@ -48,11 +48,12 @@ pub struct LoadOptions {
 
 /// The maps that are pinned, and so outlive the process: all that the programs share with an agent
 /// but its log.
-pub(super) const PINNED_MAPS: [&str; 19] = [
+pub(super) const PINNED_MAPS: [&str; 20] = [
     "SETTINGS",
     "PODS",
     "POD_ADDRESSES",
     "WORKLOADS",
+    "POLICIES",
     "SERVICES",
     "SERVICE_CIDRS",
     "SERVICE_PORTS",

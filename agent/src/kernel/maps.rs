@@ -12,12 +12,13 @@ use std::fmt;
 
 use aya::maps::{Array, Map, MapData};
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, PodAddressValue, ServiceValue, WorkloadValue,
+    EndpointSetValue, EndpointValue, PodAddressValue, PolicyValue, ServiceValue, WorkloadValue,
 };
 use zerocopy::network_endian::{U32, U64};
 
@@ -38,6 +39,7 @@ pub struct Maps {
     pods: HashTable<PodKey, PodValue>,
     pod_addresses: HashTable<AddressKey, PodAddressValue>,
     workloads: HashTable<AddressKey, WorkloadValue>,
+    policies: HashTable<PolicyKey, PolicyValue>,
     services: HashTable<ServiceKey, ServiceValue>,
     service_cidrs: TrieTable<CidrKey, ServiceValue>,
     service_ports: HashTable<ServicePortKey, EndpointSetValue>,
@@ -70,6 +72,7 @@ impl Maps {
             pods: Table::new("PODS", Stale::Keep, take)?,
             pod_addresses: Table::new("POD_ADDRESSES", Stale::Keep, take)?,
             workloads: Table::new("WORKLOADS", Stale::Remove, take)?,
+            policies: Table::new("POLICIES", Stale::Remove, take)?,
             services: Table::new("SERVICES", Stale::Remove, take)?,
             service_cidrs: Table::new("SERVICE_CIDRS", Stale::Remove, take)?,
             service_ports: Table::new("SERVICE_PORTS", Stale::Remove, take)?,
@@ -107,20 +110,23 @@ impl Maps {
         macro_rules! retry {
             ($($table:ident),*) => { $(errors.extend(self.$table.retry());)* };
         }
-        self.flags = order::during(old, new);
+        let held = order::held(changes.policies_change);
+        self.flags = order::during(old, new) | held;
         self.write_settings(host_netns)?;
         upsert!(
             endpoints,
             waypoints,
             service_ports,
             waypoint_members,
-            mesh_cidrs
+            mesh_cidrs,
+            policies
         );
         upsert!(services, service_cidrs, workloads, pod_addresses, pods);
-        self.flags = order::settled(old, new);
+        self.flags = order::settled(old, new) | held;
         self.write_settings(host_netns)?;
         remove!(pods, pod_addresses, workloads, service_cidrs, services);
         remove!(
+            policies,
             mesh_cidrs,
             waypoint_members,
             service_ports,
@@ -132,7 +138,8 @@ impl Maps {
             waypoints,
             service_ports,
             waypoint_members,
-            mesh_cidrs
+            mesh_cidrs,
+            policies
         );
         retry!(services, service_cidrs, workloads, pod_addresses, pods);
         self.flags = new;
@@ -155,6 +162,7 @@ impl Maps {
             pods: self.pods.read()?,
             pod_addresses: self.pod_addresses.read()?,
             workloads: self.workloads.read()?,
+            policies: self.policies.read()?,
             services: self.services.read()?,
             service_cidrs: self.service_cidrs.read()?,
             service_ports: self.service_ports.read()?,

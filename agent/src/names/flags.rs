@@ -34,6 +34,7 @@ const SETTINGS: &[(u32, &str)] = &[
     (SettingsValue::MESH_CIDRS, "mesh-cidrs"),
     (SettingsValue::INCOMPLETE, "incomplete"),
     (SettingsValue::EVENTS, "events"),
+    (SettingsValue::POLICIES_CHANGE, "policies-change"),
 ];
 
 /// Without protocol and waypoint, which are more than flags.

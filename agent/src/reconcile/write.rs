@@ -59,6 +59,7 @@ impl Work {
         let compiled = Compiled {
             tables: self.compiler.tables().clone(),
             directory: Directory::new(self.compiler.mesh()),
+            authorizations: Arc::clone(self.compiler.authorizations()),
         };
         self.with.state.set_source(self.source_status(&compiled));
         self.with.view.send_replace(Arc::new(View { compiled }));

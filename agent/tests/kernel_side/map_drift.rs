@@ -79,7 +79,14 @@ fn every_table_is_put_right() {
     macro_rules! spoil {
         ($($table:ident),*) => { $(expected += spoil(&mut spoilt.$table, &more.$table);)* };
     }
-    spoil!(pods, pod_addresses, workloads, services, service_cidrs);
+    spoil!(
+        pods,
+        pod_addresses,
+        workloads,
+        policies,
+        services,
+        service_cidrs
+    );
     spoil!(service_ports, endpoints, waypoints, waypoint_members);
     maps.apply(&Changes::between(&wanted, &spoilt), HOST)
         .expect("the changes");

@@ -9,9 +9,12 @@ use waysteer::kernel::load::LoadOptions;
 use waysteer::kernel::maps::{Maps, MapsError};
 use waysteer_common::abi::pod::PodKey;
 use waysteer_common::abi::settings::SettingsValue;
+use waysteer_common::abi::value::WorkloadValue;
 use waysteer_common::verdict::Reason;
 
-use crate::tables::{cidr, filled, key, pod, service_value, settings, workload};
+use crate::tables::{
+    allowed, cidr, filled, key, pod, policy_key, service_value, settings, workload,
+};
 use crate::{load, needs_root};
 
 const HOST: u64 = 4711;
@@ -158,4 +161,48 @@ fn a_full_trie_takes_new_values_and_stops_all_bypassing_for_new_keys() {
     tables.service_cidrs.remove(&cidr(3));
     bring(&mut maps, &tables).expect("two are there");
     assert_eq!(flags(&maps), wanted);
+}
+
+#[test]
+fn what_policies_say_is_not_known_where_their_map_is_full() {
+    needs_root!();
+    let capacities = BTreeMap::from([("POLICIES", 1)]);
+    let mut loaded = load(&LoadOptions {
+        capacities,
+        ..LoadOptions::default()
+    });
+    let maps = &mut loaded.maps;
+    let reasons = || {
+        [1, 2].map(|number| {
+            let verdict = loaded.explainer.explain(POD, [10, 0, 0, number].into(), 80);
+            verdict.expect("an answer").expect("an enrolled pod").reason
+        })
+    };
+    let flags = WorkloadValue::HBONE
+        | WorkloadValue::LOCAL
+        | WorkloadValue::ENROLLED
+        | WorkloadValue::POLICY;
+    let mut tables = workloads([]);
+    tables.settings = settings(SYNCED | SettingsValue::DIRECT_LOCAL_BYPASS);
+    for number in [1, 2] {
+        let mut value = workload(number.into(), flags);
+        value.policies = number.into();
+        let key = key(&format!("10.0.0.{number}"));
+        tables.workloads.insert(key, value);
+    }
+    tables.policies.insert(policy_key(POD, 1), allowed(true));
+    bring(maps, &tables).expect("one fits");
+    let not_evaluated = Reason::LocalNotEvaluated;
+    assert_eq!(reasons(), [Reason::LocalBypass, not_evaluated]);
+    tables.policies.insert(policy_key(POD, 2), allowed(true));
+    let error = bring(maps, &tables).expect_err("two do not fit");
+    assert!(error.to_string().contains("POLICIES is full"), "{error}");
+    assert_eq!(reasons(), [Reason::LocalBypass, not_evaluated]);
+    // Room for it is used at once.
+    tables.policies.remove(&policy_key(POD, 1));
+    bring(maps, &tables).expect("one fits");
+    assert_eq!(reasons(), [not_evaluated, Reason::LocalBypass]);
+    tables.policies.insert(policy_key(POD, 2), allowed(false));
+    bring(maps, &tables).expect("one fits");
+    assert_eq!(reasons(), [not_evaluated, Reason::LocalPolicy]);
 }

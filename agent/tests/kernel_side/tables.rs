@@ -3,12 +3,13 @@
 use waysteer::address::to_wire;
 use waysteer::compile::{CidrTableKey, Tables};
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, PodAddressValue, ServiceValue, WorkloadValue,
+    EndpointSetValue, EndpointValue, PodAddressValue, PolicyValue, ServiceValue, WorkloadValue,
 };
 use waysteer_common::addr::Address;
 
@@ -39,6 +40,9 @@ pub(crate) fn filled(count: u32, salt: u32) -> Tables {
             .pod_addresses
             .insert(key, PodAddressValue { netns: id.into() });
         tables.workloads.insert(key, workload(id, salt & 0xff));
+        tables
+            .policies
+            .insert(policy_key(id, number), allowed(salt.is_multiple_of(2)));
         let service = ServiceKey {
             namespace: u64::from(number % 3).into(),
             address,
@@ -99,6 +103,22 @@ pub(crate) fn pod(group: u64) -> PodValue {
         v4: to_wire(bed::address(bed::POD_V4)),
         v6: to_wire(bed::address(bed::POD_V6)),
         ..PodValue::default()
+    }
+}
+
+pub(crate) fn policy_key(netns: u64, policies: u32) -> PolicyKey {
+    PolicyKey {
+        netns: netns.into(),
+        policies: policies.into(),
+        padding: [0; 4],
+    }
+}
+
+/// All ports, or none.
+pub(crate) fn allowed(all: bool) -> PolicyValue {
+    PolicyValue {
+        flags: if all { PolicyValue::ALLOWED } else { 0 }.into(),
+        ..PolicyValue::default()
     }
 }
 

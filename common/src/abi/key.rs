@@ -89,6 +89,17 @@ wire! {
 }
 
 wire! {
+    /// Key of `POLICIES`.
+    pub struct PolicyKey {
+        /// Netns cookie of the source.
+        pub netns: U64,
+        /// See [`super::value::WorkloadValue`].
+        pub policies: U32,
+        pub padding: [u8; 4],
+    }
+}
+
+wire! {
     /// Key of `FLOWS` and `PACKET_FLOWS`: a connection as its initiator names it.
     pub struct FlowKey {
         /// Netns cookie of the pod.

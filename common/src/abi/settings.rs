@@ -29,4 +29,5 @@ impl SettingsValue {
     flag!(/** `MESH_CIDRS` is not empty. */ MESH_CIDRS = 3);
     flag!(/** A rejected entry may own any address: nothing unknown is bypassed. */ INCOMPLETE = 4);
     flag!(/** Somebody reads `EVENTS`. */ EVENTS = 5);
+    flag!(/** Policies are being written that forbid what was allowed: no pod is bypassed to. */ POLICIES_CHANGE = 6);
 }

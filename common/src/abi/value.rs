@@ -12,7 +12,9 @@ wire! {
         /// Id of the workload's waypoint; meaningful with [`WorkloadValue::WAYPOINT`].
         pub waypoint: U64,
         pub flags: U32,
-        pub padding: [u8; 4],
+        /// Which policies apply; meaningful with [`WorkloadValue::POLICY`], and 0 where nobody has
+        /// to know.
+        pub policies: U32,
     }
 }
 
@@ -20,11 +22,36 @@ impl WorkloadValue {
     flag!(/** Reached by HBONE; plain TCP without it. */ HBONE = 0);
     flag!(/** Runs on this node. */ LOCAL = 1);
     flag!(/** Is an enrolled pod of this agent. */ ENROLLED = 2);
-    flag!(/** Some policy applies, or may apply, to it. */ POLICY = 3);
+    flag!(/** Of this node, and some policy applies, or may apply, to it. */ POLICY = 3);
     flag!(WAYPOINT = 4);
     flag!(/** The waypoint's endpoints depend on the source's locality group. */ WAYPOINT_GROUPED = 5);
     flag!(/** Its own listener expects something in front of the application's bytes. */ TUNNELLED = 6);
     flag!(/** The source's entry was rejected: never bypassed. */ INVALID = 7);
+}
+
+wire! {
+    /// Value of `POLICIES`: the ports that policies let a pod connect to.
+    pub struct PolicyValue {
+        pub flags: U32,
+        /// Ports with the other answer; 0 is none.
+        pub exceptions: [U16; 26],
+    }
+}
+
+impl PolicyValue {
+    /// How many exceptions an entry holds.
+    pub const EXCEPTIONS: usize = 26;
+
+    flag!(/** All ports are allowed but the exceptions; without it none but they. */ ALLOWED = 0);
+
+    #[inline(always)]
+    pub fn allows(&self, port: U16) -> bool {
+        let mut is_exception = false;
+        for exception in &self.exceptions {
+            is_exception |= *exception == port;
+        }
+        port != U16::ZERO && is_exception != (self.flags.get() & Self::ALLOWED != 0)
+    }
 }
 
 wire! {

@@ -11,12 +11,13 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use waysteer_common::abi::event::{EXPLAIN_OFFSET, ExplainRequest, TRACE_OFFSET, TraceEntry};
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use waysteer_common::abi::pod::PodKey;
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, PodAddressValue, ServiceValue, WorkloadValue,
+    EndpointSetValue, EndpointValue, PodAddressValue, PolicyValue, ServiceValue, WorkloadValue,
 };
 use waysteer_common::addr::Address;
 use waysteer_common::classify::{Flow, Lookup, classify_into};
@@ -157,6 +158,11 @@ impl Lookup for Recorded {
     #[inline(always)]
     fn workload(&self, key: &AddressKey) -> Option<&WorkloadValue> {
         self.noted(Table::Workloads, key, Maps.workload(key))
+    }
+
+    #[inline(always)]
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyValue> {
+        self.noted(Table::Policies, key, Maps.policy(key))
     }
 
     #[inline(always)]

@@ -44,7 +44,7 @@ fn connecting(ops: *mut bpf_sock_ops) {
             report::action(PacketAction::RecordFailed);
         }
     } else if verdict.reason == Reason::LocalBypass as u8 {
-        let_in(&tuple, PacketAction::LocalFlowRecorded);
+        local_bypass(netns, &tuple);
     }
     opened(&verdict);
     // SAFETY: the helper accepts the context of this program type.
@@ -58,6 +58,17 @@ fn host_to_pod(netns: u64, tuple: &TupleKey) {
         && lookup::pod_address(tuple.destination).is_some()
     {
         let_in(tuple, PacketAction::HostFlowRecorded);
+    }
+}
+
+/// A pod dials its neighbour, who was told what policies say of the addresses that are known as the
+/// pod's.
+#[inline(always)]
+fn local_bypass(netns: u64, tuple: &TupleKey) {
+    if lookup::pod_address(tuple.source) == Some(netns) {
+        let_in(tuple, PacketAction::LocalFlowRecorded);
+    } else {
+        report::action(PacketAction::LocalFlowRefused);
     }
 }
 

@@ -3,8 +3,8 @@
 use prost::Message as _;
 use waysteer::source::xds::AUTHORIZATION;
 use waysteer::source::xds::proto::authorization::{
-    Address, Authorization, Clause, Match, Presence, Rule, ServiceAccountMatch, StringMatch,
-    string_match,
+    Address, Authorization, Clause, Extension, Match, Presence, Rule, ServiceAccountMatch,
+    StringMatch, string_match,
 };
 use waysteer::source::xds::proto::discovery::Resource;
 
@@ -29,6 +29,10 @@ pub(super) fn policy(choices: &mut Choices<'_>) -> Resource {
             }),
         }),
         dry_run: choices.one_in(8),
+        extensions: match choices.one_in(16) {
+            true => vec![Extension {}],
+            false => Vec::new(),
+        },
     };
     let name = format!("{}/{}", policy.namespace, policy.name);
     resource(choices, AUTHORIZATION, name, policy.encode_to_vec())

@@ -224,7 +224,7 @@ fn what_a_rejected_entry_claims_is_steered() -> Result<()> {
     let reasons = [
         ("198.51.100.7:80", Reason::Invalid),
         ("10.2.0.9:80", Reason::Invalid),
-        ("10.1.0.2:80", Reason::LocalPolicy),
+        ("10.1.0.2:80", Reason::LocalNotEvaluated),
         ("10.3.0.30:80", Reason::Invalid),
         ("10.3.0.50:80", Reason::ServiceMixed),
         ("10.3.0.10:80", Reason::ServiceHbone),

@@ -9,10 +9,13 @@ use waysteer::address::to_wire;
 use waysteer::compile::Tables;
 use waysteer::kernel::explain::{Explanation, Met};
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use waysteer_common::abi::settings::SettingsValue;
-use waysteer_common::abi::value::{EndpointSetValue, EndpointValue, ServiceValue, WorkloadValue};
+use waysteer_common::abi::value::{
+    EndpointSetValue, EndpointValue, PolicyValue, ServiceValue, WorkloadValue,
+};
 use waysteer_common::addr::Address;
 use waysteer_common::classify::{Flow, Lookup, classify};
 use waysteer_common::verdict::Verdict;
@@ -69,6 +72,10 @@ impl Lookup for Replay<'_> {
 
     fn workload(&self, key: &AddressKey) -> Option<&WorkloadValue> {
         replayed!(self, Workload, key)
+    }
+
+    fn policy(&self, key: &PolicyKey) -> Option<&PolicyValue> {
+        replayed!(self, Policy, key)
     }
 
     fn service(&self, key: &ServiceKey) -> Option<&ServiceValue> {
@@ -155,6 +162,7 @@ fn is_in(tables: &Tables, met: &Met) -> bool {
         Met::Pod(key, value) => tables.pods.get(key) == value.as_ref(),
         Met::PodAddress(key, value) => tables.pod_addresses.get(key) == value.as_ref(),
         Met::Workload(key, value) => tables.workloads.get(key) == value.as_ref(),
+        Met::Policy(key, value) => tables.policies.get(key) == value.as_ref(),
         Met::Service(key, value) => tables.services.get(key) == value.as_ref(),
         Met::ServiceCidr(_, value) => value
             .as_ref()

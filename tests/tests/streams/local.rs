@@ -82,7 +82,7 @@ fn a_policy_forbids_the_bypass() -> Result<()> {
     ask(&bed, false, "/before", "LocalBypass")?;
     let name = "name: server,";
     let policy = "policies:\n- {name: allow, namespace: default, scope: WorkloadSelector, \
-                  action: Allow, rules: [[[{namespaces: [{Exact: default}]}]]], dryRun: false}\n";
+                  action: Allow, rules: [[[{namespaces: [{Exact: elsewhere}]}]]], dryRun: false}\n";
     let mesh = bed.mesh();
     ensure!(mesh.matches(name).count() == 1);
     let with = format!("{name} authorizationPolicies: [\"default/allow\"],");

@@ -33,6 +33,11 @@ pub(super) const NOTES: &[Note] = &[
         "`INCOMPLETE` is set: unknown destinations are steered; with CIDR services nothing is bypassed",
     ),
     note(
+        "POLICIES",
+        "what policies say of a pod, by netns cookie and the policies of a neighbour",
+        "steered (`LocalNotEvaluated`)",
+    ),
+    note(
         "SERVICES",
         "services by virtual address, for everybody and for single namespaces",
         "as `WORKLOADS`; an entry of a single namespace: nothing is bypassed",

@@ -76,8 +76,8 @@ impl Abi {
                     ensure!(!record.fields.is_empty(), "{kind} has no fields");
                     let sizes = record.fields.iter().map(|field| self.size(&field.kind));
                     sizes.sum::<Result<usize>>()?
-                } else if let Some(count) = bytes(kind) {
-                    count
+                } else if let Some((item, count)) = array(kind) {
+                    self.size(item)? * count
                 } else {
                     bail!("a type of unknown size: `{kind}`")
                 }
@@ -99,9 +99,13 @@ impl Abi {
     }
 }
 
-/// The count in `[u8; COUNT]`.
-fn bytes(kind: &str) -> Option<usize> {
-    kind.strip_prefix("[u8; ")?.strip_suffix(']')?.parse().ok()
+/// Type and count in `[TYPE; COUNT]`.
+fn array(kind: &str) -> Option<(&str, usize)> {
+    let (item, count) = kind
+        .strip_prefix('[')?
+        .strip_suffix(']')?
+        .split_once("; ")?;
+    Some((item, count.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -152,6 +156,7 @@ pub const ALL: u32 = 4 * AKey::SLOTS;
         let flags: Vec<_> = key.flags.iter().map(|f| (f.bit, f.docs.as_str())).collect();
         assert_eq!(flags, [(3, "It is."), (4, "")]);
         assert_eq!(abi.size("AKey").expect("known"), 24);
+        assert_eq!(abi.size("[U16; 26]").expect("known"), 52);
         assert_eq!(abi.number("ALL").expect("known"), 128);
         assert_eq!(abi.enums[0].variants[0].label, "this");
     }

@@ -47,14 +47,19 @@ const ABOVE: [&str; 9] = [
 ];
 
 const LAYERS: &[Layer] = &[
-    // source → model → compile → kernel. A source makes values of the model and nothing else.
+    // source → model → authorize → compile → kernel. A source makes values of the model and nothing else.
     Layer {
         path: "agent/src/source",
-        modules: &["compile", "kernel"],
+        modules: &["authorize", "compile", "kernel"],
         outside: &["aya::"],
     },
     Layer {
         path: "agent/src/model",
+        modules: &["source", "authorize", "compile", "kernel", "config"],
+        outside: IMPURE,
+    },
+    Layer {
+        path: "agent/src/authorize",
         modules: &["source", "compile", "kernel", "config"],
         outside: IMPURE,
     },

@@ -105,6 +105,11 @@ impl Index {
             dirty.ports.insert(service.clone());
             self.mark_waypoints_at_service(service, dirty);
         }
+        if present && self.is_local(workload) {
+            self.locals.insert(uid.clone());
+        } else {
+            self.locals.remove(uid);
+        }
         let name = |name: &Text| NamespacedName::new(workload.namespace.clone(), name.clone());
         let pod_name = name(&workload.name);
         for (netns, pod) in &self.pods {
@@ -194,37 +199,21 @@ impl Index {
     }
 
     fn relate_policy(&mut self, policy: &Policy, present: bool, dirty: &mut Dirty) {
-        let namespace = &policy.name.namespace;
-        let global = match policy.scope {
-            PolicyScope::Global => true,
-            PolicyScope::Namespace => namespace.is_empty(),
-            // Who names it has a policy, whether or not it has arrived.
-            PolicyScope::WorkloadSelector => return,
-        };
-        if global {
-            let before = self.global_policies > 0;
-            if present {
-                self.global_policies += 1;
-            } else {
-                self.global_policies -= 1;
+        let name = &policy.name;
+        dirty.policies.insert(name.clone());
+        match policy.scope {
+            PolicyScope::Namespace if !name.namespace.is_empty() => {
+                let policies = &mut self.namespace_policies;
+                policies.set(&name.namespace, name.clone(), present);
             }
-            if before != (self.global_policies > 0) {
-                dirty.addresses.extend(self.addresses.keys());
+            PolicyScope::Global | PolicyScope::Namespace if present => {
+                self.global_policies.insert(name.clone());
             }
-            return;
-        }
-        let before = self.policy_namespaces.contains(namespace);
-        let name = policy.name.clone();
-        self.policy_namespaces.set(namespace, name, present);
-        if before != self.policy_namespaces.contains(namespace) {
-            let all = self
-                .by_name
-                .range(NamespacedName::new(namespace.clone(), "")..);
-            let uids = all
-                .take_while(|(name, _)| name.namespace == *namespace)
-                .map(|(_, uid)| uid);
-            let workloads = uids.filter_map(|uid| self.mesh.workloads.get(uid));
-            dirty.addresses.extend(workloads.flat_map(|w| &w.addresses));
+            PolicyScope::Global | PolicyScope::Namespace => {
+                self.global_policies.remove(name);
+            }
+            // Who names it is known by the name.
+            PolicyScope::WorkloadSelector => {}
         }
     }
 

@@ -11,6 +11,12 @@ impl Index {
     /// Brings to the present what is kept of others' entries.
     pub(super) fn settle(&mut self, dirty: &mut Dirty) {
         self.bind_pods(dirty);
+        if !dirty.policies.is_empty() {
+            let locals = self.locals.iter();
+            let locals = locals.filter_map(|uid| self.mesh.workloads.get(uid));
+            dirty.addresses.extend(locals.flat_map(|w| &w.addresses));
+            dirty.addresses.extend(self.pod_addresses.keys());
+        }
         let ids: Vec<u64> = dirty.waypoints.iter().copied().collect();
         for id in ids {
             self.regroup(id, dirty);

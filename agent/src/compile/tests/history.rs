@@ -5,13 +5,15 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::{mesh, node, pods};
+use super::{mesh, node, pods, policies};
+use crate::authorize::naive::drawn::Draw;
 use crate::compile::{Changes, Compiler, EnrolledPod, Tables, compile};
 use crate::model::{
     Delta, GatewayAddress, GatewayDestination, HealthStatus, IpFamilies, LoadBalancerMode, Mesh,
-    NamespacedName, NetworkAddress, NetworkMode, Policy, PolicyScope, Rejection, RoutingPreference,
-    Service, TunnelProtocol, Uid, Visibility, WeightedWaypoint, Workload,
+    NamespacedName, NetworkAddress, NetworkMode, Policy, Rejection, RoutingPreference, Service,
+    TunnelProtocol, Uid, Visibility, WeightedWaypoint, Workload,
 };
+use crate::source::file::parse_mesh;
 
 /// Numbers from a seed (xorshift), so that a failure comes again.
 struct Numbers(u64);
@@ -74,7 +76,7 @@ impl World {
     }
 
     fn change_workload(&self, numbers: &mut Numbers, workload: &mut Workload) {
-        match numbers.below(13) {
+        match numbers.below(14) {
             0 => workload.capacity = numbers.below(3) as u32,
             1 => workload.protocol = numbers.of(&[TunnelProtocol::Tcp, TunnelProtocol::Hbone]),
             2 => workload.status = numbers.of(&[HealthStatus::Healthy, HealthStatus::Unhealthy]),
@@ -96,6 +98,12 @@ impl World {
                 let name = numbers.of(&self.names);
                 if workload.services.remove(&name).is_none() {
                     workload.services.insert(name, [(80, 8080)].into());
+                }
+            }
+            12 => {
+                let name = NamespacedName::new("default", numbers.of(&["one", "two"]));
+                if !workload.authorization_policies.remove(&name) {
+                    workload.authorization_policies.insert(name);
                 }
             }
             _ => workload.service_account = numbers.of(&["client".into(), "default".into()]),
@@ -140,6 +148,22 @@ impl World {
         }
     }
 
+    fn policy(&self, numbers: &mut Numbers) -> Policy {
+        let mut draw = Draw::new(numbers.below(usize::MAX) as u64);
+        let drawn = draw.policy(
+            numbers.of(&["one", "two"]),
+            &policies::pool(self.addresses.clone()),
+        );
+        let parsed = parse_mesh(&format!("policies:\n{}", drawn.yaml()), "mesh.yaml");
+        let mut policy = parsed
+            .expect("it parses")
+            .policies
+            .pop()
+            .expect("it is one");
+        policy.name.namespace = numbers.of(&["", "default", "other"]).into();
+        policy
+    }
+
     fn change(&self, numbers: &mut Numbers, mesh: &mut Mesh) {
         let uids: Vec<Uid> = self.whole.workloads.keys().cloned().collect();
         let uid = numbers.of(&uids);
@@ -170,11 +194,9 @@ impl World {
                 }
             }
             10 => {
-                let namespace = numbers.of(&["", "default", "other"]);
-                let name = NamespacedName::new(namespace, numbers.of(&["one", "two"]));
-                let scope = numbers.of(&[PolicyScope::Global, PolicyScope::Namespace]);
-                if mesh.policies.remove(&name).is_none() {
-                    mesh.policies.insert(name.clone(), Policy { name, scope });
+                let policy = self.policy(numbers);
+                if mesh.policies.remove(&policy.name).is_none() {
+                    mesh.policies.insert(policy.name.clone(), policy);
                 }
             }
             _ => {
@@ -198,8 +220,18 @@ impl World {
 
 /// From one mesh to another; now and then with everything that has not changed too.
 fn delta(numbers: &mut Numbers, old: &Mesh, new: &Mesh) -> Delta {
+    let with_same = numbers.one_in(5);
+    way(old, new, with_same)
+}
+
+/// From one mesh to another, and nothing else.
+pub(super) fn between(old: &Mesh, new: &Mesh) -> Delta {
+    way(old, new, false)
+}
+
+fn way(old: &Mesh, new: &Mesh, with_same: bool) -> Delta {
     let mut delta = Delta::whole(new.clone());
-    if !numbers.one_in(5) {
+    if !with_same {
         delta
             .workloads
             .retain(|w| old.workloads.get(&w.uid) != Some(w));

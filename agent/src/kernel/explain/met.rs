@@ -2,12 +2,13 @@
 
 use waysteer_common::abi::event::TraceEntry;
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
+    WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, PodAddressValue, ServiceValue, WorkloadValue,
+    EndpointSetValue, EndpointValue, PodAddressValue, PolicyValue, ServiceValue, WorkloadValue,
 };
 use waysteer_common::addr::Address;
 use waysteer_common::verdict::Table;
@@ -20,6 +21,7 @@ pub enum Met {
     Pod(PodKey, Option<PodValue>),
     PodAddress(AddressKey, Option<PodAddressValue>),
     Workload(AddressKey, Option<WorkloadValue>),
+    Policy(PolicyKey, Option<PolicyValue>),
     Service(ServiceKey, Option<ServiceValue>),
     /// The longest prefix that holds the address.
     ServiceCidr(CidrKey, Option<ServiceValue>),
@@ -46,6 +48,7 @@ impl Met {
             Table::Pods => Self::Pod(front(key)?, entry_of(found, value)?),
             Table::PodAddresses => Self::PodAddress(front(key)?, entry_of(found, value)?),
             Table::Workloads => Self::Workload(front(key)?, entry_of(found, value)?),
+            Table::Policies => Self::Policy(front(key)?, entry_of(found, value)?),
             Table::Services => Self::Service(front(key)?, entry_of(found, value)?),
             Table::ServiceCidrs => Self::ServiceCidr(front(key)?, entry_of(found, value)?),
             Table::ServicePorts => Self::ServicePort(front(key)?, entry_of(found, value)?),

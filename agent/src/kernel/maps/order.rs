@@ -12,6 +12,15 @@ pub(super) fn during(old: u32, new: u32) -> u32 {
     (old & new & PERMITS) | ((old | new) & !PERMITS)
 }
 
+/// While policies change: what one of them newly forbids is forbidden before anything else.
+pub(super) fn held(policies_change: bool) -> u32 {
+    if policies_change {
+        SettingsValue::POLICIES_CHANGE
+    } else {
+        0
+    }
+}
+
 /// When all entries are written and those that are gone are still there.
 pub(super) fn settled(old: u32, new: u32) -> u32 {
     new | old & FILLED

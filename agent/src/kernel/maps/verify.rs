@@ -104,6 +104,7 @@ impl Maps {
             pods,
             pod_addresses,
             workloads,
+            policies,
             services,
             service_cidrs,
             service_ports,

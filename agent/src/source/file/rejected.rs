@@ -36,7 +36,7 @@ impl Rejected {
     /// scope that could be read, and with the whole mesh where workloads cannot name it: without
     /// a name, or with that of another.
     pub(super) fn with_stand_in(mut self, read: Policy, line: usize) -> Self {
-        let mut policy = read;
+        let mut policy = Policy::unreadable(read.name, read.scope);
         if self.key.is_none() {
             policy.name.name = format!("{} at line {line}", self.rejection.entry).into();
             match policy.scope {

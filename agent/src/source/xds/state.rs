@@ -229,10 +229,8 @@ impl Resources {
         let mut stand_in = None;
         if type_url == AUTHORIZATION && known.is_none() {
             let name = NamespacedName::new("", format!("{resource}, which was refused"));
-            delta.policies.push(Policy {
-                name: name.clone(),
-                scope: PolicyScope::Global,
-            });
+            let policy = Policy::unreadable(name.clone(), PolicyScope::Global);
+            delta.policies.push(policy);
             stand_in = Some(name);
         }
         let rejection = Rejection {
@@ -317,14 +315,21 @@ fn named(resource: &Resource, accepted: Accepted) -> Result<Accepted, String> {
 
 fn read_policy(resource: &Resource) -> Result<Accepted, Unreadable> {
     let message: Result<Authorization, String> = decode(resource, AUTHORIZATION);
-    match message {
-        Ok(message) => Ok(Accepted::Policy(policy::policy(message))),
-        Err(error) => Err(Unreadable {
-            error,
-            addresses: Vec::new(),
-            addresses_unknown: false,
-        }),
-    }
+    let policy = message.and_then(|message| {
+        let length = resource.resource.as_ref().map_or(0, |any| any.value.len());
+        let policy = policy::policy(message, length);
+        // Workloads name it by the one, it applies by the other.
+        if policy.name.to_string() == resource.name {
+            Ok(policy)
+        } else {
+            Err(format!("it is the policy {}", policy.name))
+        }
+    });
+    policy.map(Accepted::Policy).map_err(|error| Unreadable {
+        error,
+        addresses: Vec::new(),
+        addresses_unknown: false,
+    })
 }
 
 fn decode<M: Message + Default>(resource: &Resource, type_url: &str) -> Result<M, String> {

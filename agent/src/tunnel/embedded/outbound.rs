@@ -222,6 +222,7 @@ fn patience(reason: Reason) -> Option<Duration> {
         | Reason::LocalBypass
         | Reason::LocalTunnel
         | Reason::LocalPolicy
+        | Reason::LocalNotEvaluated
         | Reason::LocalNotEnrolled
         | Reason::LocalTunnelled
         | Reason::Unknown
