@@ -10,6 +10,7 @@ mod istiod;
 mod lifecycle;
 mod metrics;
 mod operator;
+mod policies;
 mod privileges;
 mod prog_run;
 mod redirect;

@@ -6,5 +6,6 @@ mod explained;
 mod frame;
 mod ingress;
 mod many;
+mod policies;
 mod random;
 mod runner;

@@ -4,6 +4,7 @@ mod agents;
 mod changes;
 mod policies;
 mod traffic;
+mod verdicts;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Policies, which ztunnel evaluates and the agent leaves to it.
+//! Policies: what the kernel takes for denied, ztunnel denies.
 
 use std::net::SocketAddr;
 
@@ -16,17 +16,17 @@ const OPEN: u16 = 8081;
 const DENIED: u16 = 8082;
 
 /// Whether `client` gets an answer of `server`, which is on the same node.
-fn answers(bed: &Bed, port: u16, v6: bool) -> Result<bool> {
+fn answers(bed: &Bed, port: u16, path: &str, v6: bool) -> Result<bool> {
     let to = SocketAddr::new(bed.address("server", v6), port);
     let connection = Dial::new().connect(&bed.pod("client").netns, to)?;
-    match http::get(&connection.stream, "server", "/secret") {
+    match http::get(&connection.stream, "server", path) {
         Ok(response) => Ok(response.seen()?.server == "server"),
         Err(_) => Ok(false),
     }
 }
 
 #[test]
-fn a_policy_is_enforced_and_nothing_goes_past_it() -> Result<()> {
+fn what_a_policy_denies_is_denied_and_the_rest_goes_past_it() -> Result<()> {
     let Some(bed) = bed(Options {
         start_agent: false,
         ..Options::default()
@@ -50,11 +50,14 @@ fn a_policy_is_enforced_and_nothing_goes_past_it() -> Result<()> {
     let veths = ["client", "server"].map(|pod| bed.pod(pod).veth.as_str());
     let capture = Capture::start(&bed.topology.node.netns, &veths)?;
     for v6 in [false, true] {
-        ensure!(answers(&bed, OPEN, v6)?);
-        ensure!(!answers(&bed, DENIED, v6)?);
+        ensure!(answers(&bed, OPEN, "/open", v6)?);
+    }
+    // What it allows goes from pod to pod.
+    ensure!(!capture.seen(b"/open").is_empty() && capture.hbone().is_empty());
+    for v6 in [false, true] {
+        ensure!(!answers(&bed, DENIED, "/secret", v6)?);
     }
     ensure!(denied.accepted().is_empty(), "{:?}", denied.accepted());
-    // Where a policy may apply, not even a neighbour is spoken to past the tunnel.
     ensure!(capture.seen(b"/secret").is_empty());
     ensure!(!capture.hbone().is_empty());
     Ok(())
