@@ -134,6 +134,8 @@ pub enum DumpKind {
     Services,
     /// What stands before services and workloads
     Waypoints,
+    /// What policies say of pods that dial their neighbours
+    Policies,
     /// The pods whose connections are judged
     Pods,
     /// The connections that the kernel remembers
@@ -148,6 +150,7 @@ impl DumpKind {
             Self::Workloads => "workloads",
             Self::Services => "services",
             Self::Waypoints => "waypoints",
+            Self::Policies => "policies",
             Self::Pods => "pods",
             Self::Flows => "flows",
             Self::Counters => "counters",

@@ -94,6 +94,10 @@ fn read(
             let sets = Sets { endpoints, names };
             dump::waypoints(&waypoints, &members, &sets, filter, width)
         }
+        DumpKind::Policies => {
+            let (policies, workloads) = (contents.policies()?, contents.workloads()?);
+            dump::policies(&policies, &workloads, names, filter, width)
+        }
         DumpKind::Pods => {
             let (pods, addresses) = (contents.pods()?, contents.pod_addresses()?);
             dump::pods(&pods, &addresses, names, filter, width)

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError};
 use thiserror::Error;
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, FlowKey, ServiceKey, ServicePortKey, TupleKey, WaypointKey,
-    WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey, TupleKey,
+    WaypointKey, WaypointMemberKey,
 };
 use waysteer_common::abi::names::ABI_VERSION;
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, ServiceValue, VerdictValue,
-    WorkloadValue,
+    EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue,
+    VerdictValue, WorkloadValue,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -98,6 +98,10 @@ impl Contents {
 
     pub fn workloads(&self) -> Entries<AddressKey, WorkloadValue> {
         self.hash("WORKLOADS")
+    }
+
+    pub fn policies(&self) -> Entries<PolicyKey, PolicyValue> {
+        self.hash("POLICIES")
     }
 
     pub fn services(&self) -> Entries<ServiceKey, ServiceValue> {

@@ -3,6 +3,7 @@
 mod counters;
 mod flows;
 mod pods;
+mod policies;
 mod services;
 mod workloads;
 
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 pub use self::counters::counters;
 pub use self::flows::flows;
 pub use self::pods::pods;
+pub use self::policies::policies;
 pub use self::services::{Sets, services, waypoints};
 pub use self::workloads::workloads;
 use super::table::{Cell, fitted};

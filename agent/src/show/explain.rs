@@ -58,6 +58,9 @@ pub fn explain(answer: &str, width: Option<usize>) -> Result<Shown, ShowError> {
         lines.push(["".into(), reason.meaning().into()]);
         lines.push(["row".into(), row(reason, flow.service.is_some()).into()]);
     }
+    if let Some(policy) = &flow.policy {
+        lines.push(["policy".into(), policy.as_str().into()]);
+    }
     lines.push(["way".into(), flow.way()]);
     lines.push(["next hop".into(), flow.next_hop().into()]);
     if let Some(authority) = &flow.authority {
@@ -182,6 +185,19 @@ ENDPOINTS  number 0 of set 00000000000000aa
     FOUND default/far, 10.1.2.11, port 8080, HBONE
 ";
         assert_eq!(plain(Some(80)), format!("{facts}{narrow}"));
+    }
+
+    #[test]
+    fn what_policies_say_has_a_line() {
+        let answer = r#"{"number": 0, "at": 0, "hook": "explain", "pod": "default/client",
+            "destination": "10.1.0.2:8080", "class": "DirectLocal", "reason": "LocalPolicy",
+            "steered": true, "hbone": true, "next_hop": "10.1.0.2:15008",
+            "next_hop_workload": "default/server", "authority": null, "service": null,
+            "policy": "denied by shop/only-the-gateway"}"#;
+        let shown = explain(answer, None).expect("an answer");
+        let plain = anstream::adapter::strip_str(&shown.text).to_string();
+        let line = "\npolicy       denied by shop/only-the-gateway\n";
+        assert!(plain.contains(line), "{plain}");
     }
 
     /// The table of ARCHITECTURE.md: rows without a number belong to the one above.

@@ -19,6 +19,8 @@ pub(super) struct Flow {
     pub(super) next_hop_workload: Option<String>,
     pub(super) authority: Option<String>,
     pub(super) service: Option<String>,
+    #[serde(default)]
+    pub(super) policy: Option<String>,
 }
 
 /// A row each, the oldest first.
