@@ -66,8 +66,8 @@ fn policy(
         Hook::Explain => true,
         Hook::Connect | Hook::PodEgress => false,
     };
-    let unknown = "not evaluated: policies are being written, or a rejected entry may be one, or \
-                   have this address";
+    let unknown = "not evaluated: policies are being written, or something was rejected that may \
+                   be one, or may be this pod or its neighbour";
     let by_policy = matches!(
         verdict.reason,
         Reason::LocalBypass | Reason::LocalPolicy | Reason::LocalNotEvaluated

@@ -24,7 +24,8 @@ pub use workload::{
     TunnelProtocol, Workload,
 };
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// The last good state of the mesh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Mesh {
     /// and those that have addresses now which their last good version had not. Flows to their
     /// addresses are steered, never bypassed.
     pub rejected: BTreeMap<String, Rejection>,
+    /// See [`Delta::doubted`].
+    pub doubted: BTreeSet<IpAddr>,
     /// Whether the source has delivered everything it has at least once.
     pub complete: bool,
 }

@@ -158,6 +158,11 @@ impl Index {
         self.disputed.contains(&address)
     }
 
+    /// Whether what policies say of the workload of an address is not known.
+    pub(super) fn is_doubted(&self, address: IpAddr) -> bool {
+        self.is_disputed(address) || self.mesh.doubted.contains(&address)
+    }
+
     /// Whether a rejected entry may own any address.
     pub(super) fn addresses_unknown(&self) -> bool {
         self.mesh.rejected.values().any(|r| r.addresses_unknown)

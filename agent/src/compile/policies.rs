@@ -153,10 +153,14 @@ fn answer(from: &Source, to: &Destination) -> Result<PolicyValue, Obstacle> {
     Ok(value)
 }
 
-/// A pod with the identity that its tunnel has.
+/// A pod with the identity that its tunnel has; not where a rejected entry may give it another.
 fn source(index: &Index, netns: u64) -> Option<Source> {
     let pod = index.pods.get(&netns)?;
     let workload = index.workload_of(pod)?;
+    let mut addresses = pod.pod.addresses.iter();
+    if addresses.any(|address| index.is_doubted(*address)) {
+        return None;
+    }
     let Workload {
         trust_domain,
         namespace,

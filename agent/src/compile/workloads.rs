@@ -50,6 +50,7 @@ fn value(index: &Index, address: IpAddr, workload: &Workload) -> (WorkloadValue,
     let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
     let waypoint = workload.waypoint.clone().map(Waypoint::One);
     let disputed = index.is_disputed(address);
+    let doubted = index.is_doubted(address);
     let protocol = match workload.protocol {
         TunnelProtocol::Hbone => WorkloadValue::HBONE,
         // What a rejected entry claims too is not dialled in plaintext.
@@ -64,10 +65,11 @@ fn value(index: &Index, address: IpAddr, workload: &Workload) -> (WorkloadValue,
     let ours = index.is_ours(address, workload);
     let set = ours.then(|| policies::applying(index, address, workload));
     let set = set.flatten();
+    let is_policed = set.is_some() || ours && doubted && protocol == WorkloadValue::HBONE;
     let flags = protocol
         | flag(local, WorkloadValue::LOCAL)
         | flag(enrolled, WorkloadValue::ENROLLED)
-        | flag(disputed || set.is_some(), WorkloadValue::POLICY)
+        | flag(is_policed, WorkloadValue::POLICY)
         | flag(waypoint.is_some(), WorkloadValue::WAYPOINT)
         | flag(
             waypoint
@@ -80,7 +82,7 @@ fn value(index: &Index, address: IpAddr, workload: &Workload) -> (WorkloadValue,
         && protocol == WorkloadValue::HBONE
         && local
         && enrolled
-        && !(tunnelled || disputed);
+        && !(tunnelled || doubted);
     let set = set.filter(|_| may_be_bypassed_to);
     let value = WorkloadValue {
         id: workload_id(&workload.uid).into(),

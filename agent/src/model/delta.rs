@@ -1,5 +1,6 @@
 //! What a source says has changed.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{Mesh, NamespacedName, Policy, Service, Uid, Workload};
@@ -16,6 +17,10 @@ pub struct Delta {
     /// Every entry that is currently rejected and has no last good version, or addresses which
     /// that had not. Replaces the list of the batch before.
     pub rejected: Vec<Rejection>,
+    /// Addresses of workloads whose last update was rejected. The last good version stays, but
+    /// other policies may apply to it now, and it may be somebody else: what policies say of it is
+    /// not known. Replaces the set of the batch before.
+    pub doubted: BTreeSet<IpAddr>,
     /// With this batch the source has delivered everything it has.
     pub complete: bool,
 }
@@ -28,6 +33,7 @@ impl Delta {
             services,
             policies,
             rejected,
+            doubted,
             complete,
         } = mesh;
         Self {
@@ -35,6 +41,7 @@ impl Delta {
             services: services.into_values().collect(),
             policies: policies.into_values().collect(),
             rejected: rejected.into_values().collect(),
+            doubted,
             complete,
             ..Self::default()
         }
@@ -66,6 +73,7 @@ impl Mesh {
             policies,
             removed_policies,
             rejected,
+            doubted,
             complete,
         } = delta;
         for uid in removed_workloads {
@@ -84,6 +92,7 @@ impl Mesh {
         self.policies
             .extend(policies.into_iter().map(|p| (p.name.clone(), p)));
         self.rejected = rejected.into_iter().map(|r| (r.entry.clone(), r)).collect();
+        self.doubted = doubted;
         self.complete |= complete;
     }
 }

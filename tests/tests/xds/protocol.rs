@@ -213,7 +213,11 @@ async fn what_is_invalid_is_refused_by_name_and_keeps_its_last_good_version() ->
         .until("the rest", |l| l.mesh().workloads.len() == 2)
         .await?;
     let kept = &listener.mesh().workloads[&Uid(uid(1).into())];
-    ensure!(kept.addresses == ["10.0.0.1".parse::<std::net::IpAddr>()?]);
+    let address: std::net::IpAddr = "10.0.0.1".parse()?;
+    ensure!(kept.addresses == [address]);
+    // What was refused may forbid what it allows.
+    let mesh = listener.mesh();
+    ensure!(mesh.doubted == [address].into() && mesh.rejected.len() == 1);
 
     // Put right, and the other one removed.
     session
@@ -222,7 +226,8 @@ async fn what_is_invalid_is_refused_by_name_and_keeps_its_last_good_version() ->
     session.exchange(removal(ADDRESS, "e", &[&uid(2)])).await?;
     listener
         .until("all well", |l| {
-            l.errors.is_empty() && l.mesh().rejected.is_empty()
+            let mesh = l.mesh();
+            l.errors.is_empty() && mesh.rejected.is_empty() && mesh.doubted.is_empty()
         })
         .await?;
     drop(session);
@@ -241,7 +246,7 @@ async fn a_policy_that_cannot_be_read_forbids_every_bypass_until_it_can() -> Res
     session
         .exchange(response(ADDRESS, "a", vec![of_workload(&workload(1), "1")]))
         .await?;
-    let mut broken = of_policy(
+    let good = of_policy(
         &Authorization {
             name: "deny".into(),
             namespace: "default".into(),
@@ -249,11 +254,12 @@ async fn a_policy_that_cannot_be_read_forbids_every_bypass_until_it_can() -> Res
         },
         "1",
     );
+    let mut broken = good.clone();
     if let Some(any) = &mut broken.resource {
         any.value = vec![0xff, 0xff];
     }
     let answer = session
-        .exchange(response(AUTHORIZATION, "b", vec![broken]))
+        .exchange(response(AUTHORIZATION, "b", vec![broken.clone()]))
         .await?;
     ensure!(
         answer
@@ -261,14 +267,34 @@ async fn a_policy_that_cannot_be_read_forbids_every_bypass_until_it_can() -> Res
             .is_some_and(|detail| detail.message.contains("default/deny"))
     );
     listener.until("snapshot", |l| l.mesh().complete).await?;
-    ensure!(listener.mesh().policies.len() == 1);
+    let name = NamespacedName::new("default", "deny");
+    let unknown = |l: &Listener| {
+        let policies = l.mesh().policies.values();
+        policies.filter(|policy| policy.unknown.is_some()).count()
+    };
+    ensure!(unknown(&listener) == 1 && !listener.mesh().policies.contains_key(&name));
+    let mut tell = async |nonce, policy| {
+        let policies = response(AUTHORIZATION, nonce, vec![policy]);
+        session.exchange(policies).await
+    };
+    tell("c", good.clone()).await?;
+    listener
+        .until("it can be read", |l| {
+            unknown(l) == 0 && l.mesh().policies.contains_key(&name)
+        })
+        .await?;
+    // The last good version stays, but there is something that nobody knows.
+    tell("d", broken).await?;
+    listener
+        .until("an update that cannot be read", |l| {
+            unknown(l) == 1 && l.mesh().policies.contains_key(&name)
+        })
+        .await?;
     session
-        .exchange(removal(AUTHORIZATION, "c", &["default/deny"]))
+        .exchange(removal(AUTHORIZATION, "e", &["default/deny"]))
         .await?;
     listener
         .until("gone", |l| l.mesh().policies.is_empty())
         .await?;
-    let name = NamespacedName::new("default", "deny");
-    ensure!(!listener.mesh().policies.contains_key(&name));
     listener.stop().await
 }

@@ -1,6 +1,7 @@
 //! Changes of the mesh and of the enrolled pods, and what is out of date by them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use super::{Index, Pod};
 use crate::compile::dirty::Dirty;
@@ -24,6 +25,7 @@ impl Index {
             policies,
             removed_policies,
             rejected,
+            doubted,
             complete,
         } = delta;
         for uid in removed_workloads {
@@ -45,6 +47,7 @@ impl Index {
             self.replace_policy(&policy.name.clone(), Some(policy), dirty);
         }
         self.reject(rejected, dirty);
+        self.doubt(doubted, dirty);
         self.mesh.complete |= complete;
         self.settle(dirty);
     }
@@ -230,9 +233,18 @@ impl Index {
         let disputed = all.collect();
         for address in self.disputed.symmetric_difference(&disputed) {
             self.mark_address(*address, dirty);
+            dirty.pods.extend(self.pod_addresses.get(address));
         }
         self.disputed = disputed;
         self.mesh.rejected = rejected;
+    }
+
+    fn doubt(&mut self, doubted: BTreeSet<IpAddr>, dirty: &mut Dirty) {
+        for address in self.mesh.doubted.symmetric_difference(&doubted) {
+            dirty.addresses.insert(*address);
+            dirty.pods.extend(self.pod_addresses.get(address));
+        }
+        self.mesh.doubted = doubted;
     }
 }
 

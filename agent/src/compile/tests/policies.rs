@@ -16,7 +16,7 @@ pub(super) use self::scene::pool;
 use crate::address::to_wire;
 use crate::authorize::naive::drawn::Draw;
 use crate::compile::{Compiler, EnrolledPod, Node, TableLookup, Tables, compile};
-use crate::model::{Mesh, NamespacedName, Policy};
+use crate::model::{Mesh, NamespacedName, Policy, Rejection};
 use crate::source::file::{FileState, parse_mesh};
 
 fn node() -> Node {
@@ -155,6 +155,49 @@ fn what_is_not_understood_is_not_evaluated() {
     // One that was rejected is one that nobody knows.
     let (mesh, pods) = two_pods("- {name: p, namespace: shop, scope: Namespace, action: Audit}\n");
     assert_eq!(reason(&mesh, &pods, 80), Reason::LocalNotEvaluated);
+}
+
+/// It may be another identity of the source, or other policies of the destination.
+#[test]
+fn what_was_refused_of_either_is_not_evaluated() {
+    let deny_nobody = "- {name: p, namespace: shop, scope: Namespace, action: Deny, rules: []}\n";
+    let (mesh, pods) = two_pods(deny_nobody);
+    let mut compiler = Compiler::new(node());
+    for pod in &pods {
+        compiler.set_pod(pod.clone());
+    }
+    let mut state = Mesh::default();
+    for (rejected, doubted, expected) in [
+        (None, None, Reason::LocalBypass),
+        (Some("10.1.0.1"), None, Reason::LocalNotEvaluated),
+        (None, Some("10.1.0.1"), Reason::LocalNotEvaluated),
+        (None, None, Reason::LocalBypass),
+        (Some("10.1.0.2"), None, Reason::LocalNotEvaluated),
+        (None, Some("10.1.0.2"), Reason::LocalNotEvaluated),
+        (Some("10.1.0.3"), Some("10.1.0.4"), Reason::LocalBypass),
+    ] {
+        let mut mesh = mesh.clone();
+        let address = |text: &str| text.parse().expect("v4");
+        let rejection = rejected.map(|text| Rejection {
+            entry: "another".into(),
+            error: "it is broken".into(),
+            addresses: vec![address(text)],
+            addresses_unknown: false,
+        });
+        mesh.rejected = rejection
+            .map(|r| (r.entry.clone(), r))
+            .into_iter()
+            .collect();
+        mesh.doubted = doubted.map(address).into_iter().collect();
+        assert_eq!(
+            reason(&mesh, &pods, 80),
+            expected,
+            "{rejected:?} {doubted:?}"
+        );
+        compiler.apply(super::history::between(&state, &mesh));
+        assert_eq!(compiler.tables(), &compile(&mesh, &node(), &pods).tables);
+        state = mesh;
+    }
 }
 
 /// Nothing of other nodes is looked at, and nothing that cannot be bypassed to.

@@ -47,8 +47,8 @@ impl FileState {
             workloads: workloads.collect(),
             services: services.collect(),
             policies: policies.collect(),
-            rejected: BTreeMap::new(),
             complete: true,
+            ..Mesh::default()
         };
         let mut owners = match rejected.is_empty() {
             true => Owners::default(),
@@ -219,6 +219,7 @@ fn diff(old: &Mesh, new: &Mesh) -> Delta {
         removed_policies,
         rejected,
         complete: new.complete,
+        ..Delta::default()
     }
 }
 

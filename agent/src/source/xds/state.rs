@@ -1,6 +1,6 @@
 //! What istiod has told, as far as the protocol needs it: names, versions and what was refused.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use prost::Message;
@@ -54,8 +54,9 @@ enum Name {
 
 #[derive(Debug)]
 struct Rejected {
-    rejection: Rejection,
-    /// In place of a policy without a last good version.
+    /// Where there is more than the last good version has.
+    rejection: Option<Rejection>,
+    /// For a policy: what it says is not known.
     stand_in: Option<NamespacedName>,
 }
 
@@ -150,8 +151,9 @@ impl XdsState {
             .into_iter()
             .flat_map(|table| table.rejected.values());
         delta.rejected = rejected
-            .map(|rejected| rejected.rejection.clone())
+            .filter_map(|rejected| rejected.rejection.clone())
             .collect();
+        delta.doubted = self.address.doubted();
         delta.complete = self.address.told && self.authorization.told;
         Some(Response { delta, refused })
     }
@@ -209,7 +211,8 @@ impl Resources {
         }
     }
 
-    /// The last good version stays; what it had not, or what has none, is steered.
+    /// The last good version stays; what it had not, or what has none, is steered. But what was
+    /// refused may forbid what the last good version allows: see [`Delta::doubted`].
     fn reject(&mut self, resource: String, type_url: &str, from: Unreadable, delta: &mut Delta) {
         self.forget_rejection(&resource, delta);
         self.errors.insert(resource.clone(), from.error.clone());
@@ -218,16 +221,14 @@ impl Resources {
             mut addresses,
             mut addresses_unknown,
         } = from;
-        let known = self.known.get(&resource);
-        if let Some(known) = known {
+        let mut is_told_apart = true;
+        if let Some(known) = self.known.get(&resource) {
             addresses.retain(|address| !known.addresses.contains(address));
             addresses_unknown = false;
-            if addresses.is_empty() {
-                return;
-            }
+            is_told_apart = !addresses.is_empty();
         }
         let mut stand_in = None;
-        if type_url == AUTHORIZATION && known.is_none() {
+        if type_url == AUTHORIZATION {
             let name = NamespacedName::new("", format!("{resource}, which was refused"));
             let policy = Policy::unreadable(name.clone(), PolicyScope::Global);
             delta.policies.push(policy);
@@ -240,10 +241,18 @@ impl Resources {
             addresses_unknown: addresses_unknown && type_url == ADDRESS,
         };
         let rejected = Rejected {
-            rejection,
+            rejection: is_told_apart.then_some(rejection),
             stand_in,
         };
         self.rejected.insert(resource, rejected);
+    }
+
+    /// The addresses of workloads that are not as they were told last.
+    fn doubted(&self) -> BTreeSet<IpAddr> {
+        let known = self.errors.keys().filter_map(|name| self.known.get(name));
+        let workloads = known.filter(|known| matches!(known.name, Name::Workload(_)));
+        let addresses = workloads.flat_map(|known| &known.addresses);
+        addresses.copied().collect()
     }
 
     fn remove(&mut self, resource: &str, delta: &mut Delta) {
@@ -315,17 +324,12 @@ fn named(resource: &Resource, accepted: Accepted) -> Result<Accepted, String> {
 
 fn read_policy(resource: &Resource) -> Result<Accepted, Unreadable> {
     let message: Result<Authorization, String> = decode(resource, AUTHORIZATION);
-    let policy = message.and_then(|message| {
+    let policy = message.map(|message| {
         let length = resource.resource.as_ref().map_or(0, |any| any.value.len());
-        let policy = policy::policy(message, length);
-        // Workloads name it by the one, it applies by the other.
-        if policy.name.to_string() == resource.name {
-            Ok(policy)
-        } else {
-            Err(format!("it is the policy {}", policy.name))
-        }
+        Accepted::Policy(policy::policy(message, length))
     });
-    policy.map(Accepted::Policy).map_err(|error| Unreadable {
+    let named = policy.and_then(|policy| named(resource, policy));
+    named.map_err(|error| Unreadable {
         error,
         addresses: Vec::new(),
         addresses_unknown: false,
