@@ -213,11 +213,12 @@ impl Maps {
     }
 
     /// What was written so far, map by map.
-    pub fn tallies(&self) -> [Tally; 11] {
+    pub fn tallies(&self) -> [Tally; 12] {
         [
             self.pods.tally,
             self.pod_addresses.tally,
             self.workloads.tally,
+            self.policies.tally,
             self.services.tally,
             self.service_cidrs.tally,
             self.service_ports.tally,
