@@ -16,12 +16,15 @@ pub(super) enum Waypoint {
 }
 
 impl Waypoint {
-    /// Weighted waypoints take the place of the single one.
+    /// Weighted waypoints take the place of the single one. Where none of them has a share and there
+    /// is no other, what goes to the service is held: it is not to be reached without a waypoint.
     pub(super) fn of_service(service: &Service) -> Option<Self> {
-        if service.weighted_waypoints.iter().any(|w| w.weight > 0) {
-            return Some(Self::Weighted(service.weighted_waypoints.clone()));
+        let weighted = &service.weighted_waypoints;
+        let has_share = weighted.iter().any(|w| w.weight > 0);
+        match &service.waypoint {
+            Some(one) if !has_share => Some(Self::One(one.clone())),
+            Some(_) | None => (!weighted.is_empty()).then(|| Self::Weighted(weighted.clone())),
         }
-        service.waypoint.clone().map(Self::One)
     }
 
     pub(super) fn id(&self) -> u64 {

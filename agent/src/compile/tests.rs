@@ -20,6 +20,7 @@ mod cases;
 mod history;
 mod policies;
 mod rejected;
+mod waypoints;
 
 use cases::{CASES, Case, MESH, MESH_CIDRS, NODE, PODS};
 
