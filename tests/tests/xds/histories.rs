@@ -9,8 +9,10 @@ use waysteer::compile::{TableLookup, Tables, compile};
 use waysteer::model::Mesh;
 use waysteer::source::xds::proto::authorization::{Authorization, Scope};
 use waysteer::source::xds::proto::discovery::{DeltaDiscoveryResponse, Resource};
+use waysteer::source::xds::proto::workload::gateway_address::Destination;
 use waysteer::source::xds::proto::workload::{
-    LoadBalancing, Port, Service, Visibility, Workload, WorkloadStatus,
+    GatewayAddress, LoadBalancing, NetworkAddress, Port, Service, Visibility, WeightedWaypoint,
+    Workload, WorkloadStatus,
 };
 use waysteer_common::abi::pod::PodKey;
 use waysteer_common::classify::{Flow, classify};
@@ -25,23 +27,45 @@ use waysteer_tests::istiod::resources::{
 };
 use waysteer_tests::istiod::{Istiod, Session};
 
-const HISTORIES: u64 = 12;
+const HISTORIES: u64 = 24;
 const STEPS: usize = 40;
 
 /// Numbers from a seed (xorshift), so that a failure comes again.
 struct Numbers(u64);
 
 impl Numbers {
-    fn below(&mut self, many: usize) -> usize {
+    fn word(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % many
+        (self.0 >> 11) as u32
+    }
+
+    fn below(&mut self, many: usize) -> usize {
+        self.word() as usize % many
     }
 
     fn one_in(&mut self, many: usize) -> bool {
         self.below(many) == 0
     }
+}
+
+/// By name, or by the address of a service or a workload.
+fn any_waypoint(numbers: &mut Numbers) -> GatewayAddress {
+    let number = numbers.below(5) as u16;
+    let mut made = waypoint(number);
+    if numbers.one_in(4) {
+        let address = match numbers.one_in(2) {
+            true => ip(number),
+            false => vec![10, 3, 0, number as u8],
+        };
+        made.destination = Some(Destination::Address(NetworkAddress {
+            network: String::new(),
+            address,
+            length: None,
+        }));
+    }
+    made
 }
 
 /// What istiod has, by type and name.
@@ -64,7 +88,7 @@ impl Control {
             made.tunnel_protocol = 17;
         }
         if numbers.one_in(3) {
-            made.waypoint = Some(waypoint(numbers.below(5) as u16));
+            made.waypoint = Some(any_waypoint(numbers));
         }
         if numbers.one_in(5) {
             made.status = WorkloadStatus::Unhealthy.into();
@@ -81,7 +105,14 @@ impl Control {
     fn any_service(&mut self, numbers: &mut Numbers) -> Service {
         let mut made = service(numbers.below(5) as u16);
         if numbers.one_in(3) {
-            made.waypoint = Some(waypoint(numbers.below(5) as u16));
+            made.waypoint = Some(any_waypoint(numbers));
+        }
+        if numbers.one_in(5) {
+            let share = |numbers: &mut Numbers| WeightedWaypoint {
+                destination: Some(any_waypoint(numbers)),
+                weight: numbers.below(3) as u32,
+            };
+            made.weighted_waypoints = (0..=numbers.below(3)).map(|_| share(numbers)).collect();
         }
         made.canonical = numbers.one_in(2);
         // Any of them may be a waypoint.
@@ -97,6 +128,15 @@ impl Control {
         }
         if numbers.one_in(3) {
             made.addresses = service(numbers.below(5) as u16).addresses;
+        }
+        for _ in 0..numbers.below(3) {
+            // A block, now and then around others' addresses, or those of workloads.
+            let high = [0, 3, 3, 3][numbers.below(4)];
+            made.addresses.push(NetworkAddress {
+                network: String::new(),
+                address: vec![10, high, 0, numbers.below(10) as u8],
+                length: Some([24, 28, 29, 30, 32][numbers.below(5)]),
+            });
         }
         if numbers.one_in(3) {
             made.load_balancing = Some(LoadBalancing {
@@ -178,9 +218,12 @@ async fn follow(seed: u64) -> Result<BTreeSet<&'static str>> {
     let mut listener = Listener::start(options(server.address));
     let mut session = server.accept().await?;
     control.catch_up(&mut session, numbers).await?;
+    // Each takes twice as long as the one before: that is how a client waits.
+    let mut cuts = 6;
     for _ in 0..STEPS {
         let told = control.step(numbers);
-        if numbers.one_in(8) {
+        if cuts > 0 && numbers.one_in(8) {
+            cuts -= 1;
             // Not all of it is heard.
             if numbers.one_in(2) {
                 let _ = session.send(told).await;
@@ -213,15 +256,18 @@ async fn follow(seed: u64) -> Result<BTreeSet<&'static str>> {
 fn check(control: &Control, tables: &Tables) -> Result<BTreeSet<&'static str>> {
     let naive = Naive::new(&control.resources)?;
     let workloads = (0..15).map(|number| IpAddr::from([10, 0, 0, number]));
-    let services = (0..6).map(|number| IpAddr::from([10, 3, 0, number]));
+    let services = (0..10).map(|number| IpAddr::from([10, 3, 0, number]));
     let mut reasons = BTreeSet::new();
+    let mut numbers = Numbers(1);
     for ip in workloads.chain(services) {
         for port in [80, 81, 15008] {
             let to = SocketAddr::new(ip, port);
             let expected = naive.outcomes(to);
             let mut missing: Vec<&Outcome> = expected.iter().collect();
-            for draw in 0..256_u32 {
-                let (outcome, reason) = verdict(tables, to, draw << 24)?;
+            // Enough that each endpoint is drawn, none of which has a share below a 300th.
+            let draws = if expected.len() > 1 { 4096 } else { 16 };
+            for _ in 0..draws {
+                let (outcome, reason) = verdict(tables, to, &mut numbers)?;
                 let is_expected = |one: &&Outcome| {
                     let any = Outcome {
                         reason: one.reason.and(outcome.reason),
@@ -236,14 +282,13 @@ fn check(control: &Control, tables: &Tables) -> Result<BTreeSet<&'static str>> {
                 missing.retain(|one| !is_expected(one));
                 reasons.insert(reason.label());
             }
-            // Each endpoint is drawn; none has a share below a 256th.
             ensure!(missing.is_empty(), "{to}: never {missing:?}");
         }
     }
     Ok(reasons)
 }
 
-fn verdict(tables: &Tables, to: SocketAddr, random: u32) -> Result<(Outcome, Reason)> {
+fn verdict(tables: &Tables, to: SocketAddr, numbers: &mut Numbers) -> Result<(Outcome, Reason)> {
     let key = PodKey { netns: 1.into() };
     let flow = Flow {
         pod: tables.pods.get(&key).context("the pod")?,
@@ -251,14 +296,10 @@ fn verdict(tables: &Tables, to: SocketAddr, random: u32) -> Result<(Outcome, Rea
         destination: to_wire(to.ip()),
         port: to.port(),
     };
-    // Two draws: the slot, and between it and its alias.
-    let draws = std::cell::Cell::new(false);
+    let numbers = std::cell::RefCell::new(numbers);
     let lookup = TableLookup {
         tables,
-        random: || match draws.replace(true) {
-            false => random,
-            true => random << 4,
-        },
+        random: || numbers.borrow_mut().word(),
     };
     let verdict = classify(&flow, &lookup);
     let hop = &verdict.next_hop;
@@ -294,9 +335,14 @@ async fn reference(control: &Control) -> Result<Mesh> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_history_leads_to_what_istiod_has() -> Result<()> {
-    let mut reasons = BTreeSet::new();
+    // All at once: most of the time each waits for its next attempt to connect.
+    let mut histories = tokio::task::JoinSet::new();
     for seed in 1..=HISTORIES {
-        reasons.extend(follow(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).await?);
+        histories.spawn(follow(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    }
+    let mut reasons = BTreeSet::new();
+    while let Some(history) = histories.join_next().await {
+        reasons.extend(history??);
     }
     // The histories come to something.
     for reason in [
@@ -304,6 +350,9 @@ async fn any_history_leads_to_what_istiod_has() -> Result<()> {
         "WorkloadWaypoint",
         "WaypointUnresolved",
         "ServiceHbone",
+        "ServicePassthrough",
+        "ServicePlain",
+        "EndpointUnresolved",
     ] {
         ensure!(reasons.contains(reason), "{reason} in {reasons:?}");
     }

@@ -34,6 +34,11 @@ pub(super) struct Naive {
     policies: Vec<Authorization>,
 }
 
+enum Found<'n> {
+    Service(&'n Service),
+    Workload(&'n Workload),
+}
+
 fn outcome(class: Class, reason: Reason) -> Outcome {
     Outcome {
         class,
@@ -89,28 +94,49 @@ impl Naive {
         let Some(source) = self.workloads.iter().find(|w| w.name == "w0") else {
             return vec![outcome(Class::Direct, Reason::SourceUnknown)];
         };
-        let octets = ip.octets().to_vec();
-        let claims: Vec<&Workload> = self
-            .workloads
-            .iter()
-            .filter(|w| w.addresses.contains(&octets))
-            .collect();
-        let protected = claims.iter().find(|w| w.tunnel_protocol != TCP);
-        if let Some(workload) = protected.or(claims.first()) {
+        if let Some(workload) = self.workload_at(ip) {
             return self.to_workload(source, workload, to);
         }
-        let at: Vec<&Service> = self
-            .services
-            .iter()
-            .filter(|s| s.addresses.iter().any(|a| a.address == octets))
-            .collect();
-        let own = at.iter().find(|s| s.namespace == "default");
-        let public = || at.iter().filter(|s| s.visibility == 0);
-        let canonical = public().find(|s| s.canonical);
-        match own.or(canonical).or(public().next()) {
+        match self.service_at(ip) {
             Some(service) => self.to_service(source, service, to),
             None => vec![outcome(Class::Passthrough, Reason::Unknown).bypassed(to)],
         }
+    }
+
+    /// Of several the one that is not plain TCP.
+    fn workload_at(&self, ip: Ipv4Addr) -> Option<&Workload> {
+        let octets = ip.octets().to_vec();
+        let claims = || {
+            self.workloads
+                .iter()
+                .filter(|w| w.addresses.contains(&octets))
+        };
+        let protected = claims().find(|w| w.tunnel_protocol != TCP);
+        protected.or_else(|| claims().next())
+    }
+
+    /// The one that has the address itself, or else the longest block around it: of the source's own
+    /// namespace, or else of those that are for all.
+    fn service_at(&self, ip: Ipv4Addr) -> Option<&Service> {
+        let exactly = self.at_length(ip, 32);
+        let blocks = || (0..32).rev().map(|length| self.at_length(ip, length));
+        own(&exactly)
+            .or(public(&exactly))
+            .or_else(|| blocks().find_map(|at| own(&at)))
+            .or_else(|| blocks().find_map(|at| public(&at)))
+    }
+
+    /// Those with a block of that length around the address.
+    fn at_length(&self, ip: Ipv4Addr, length: u32) -> Vec<&Service> {
+        let network = |ip: u32| ip.checked_shr(32 - length).unwrap_or(0);
+        let has = |service: &&Service| {
+            service.addresses.iter().any(|address| {
+                let octets = <[u8; 4]>::try_from(address.address.as_slice()).unwrap_or_default();
+                let found = network(u32::from_be_bytes(octets));
+                address.length.unwrap_or(32) == length && found == network(u32::from(ip))
+            })
+        };
+        self.services.iter().filter(has).collect()
     }
 
     fn to_workload(&self, source: &Workload, to: &Workload, at: SocketAddr) -> Vec<Outcome> {
@@ -118,10 +144,13 @@ impl Naive {
             return vec![outcome(Class::Direct, Reason::Invalid)];
         }
         if let Some(waypoint) = &to.waypoint {
-            let name = name_of(waypoint);
-            let is_there = self.service(&name).is_some();
-            if !(is_there && source.services.contains_key(&name)) {
-                return self.to_waypoint(source, &name, Reason::WorkloadWaypoint);
+            let is_it = match self.find(waypoint) {
+                Some(Found::Service(service)) => source.services.contains_key(&full(service)),
+                Some(Found::Workload(workload)) => workload.uid == source.uid,
+                None => false,
+            };
+            if !is_it {
+                return self.to_waypoint(source, waypoint, Reason::WorkloadWaypoint);
             }
         }
         if to.tunnel_protocol == TCP {
@@ -149,8 +178,23 @@ impl Naive {
     }
 
     fn to_service(&self, source: &Workload, service: &Service, to: SocketAddr) -> Vec<Outcome> {
+        let weighted = &service.weighted_waypoints;
+        let mut shares = weighted.iter().filter(|share| share.weight > 0).peekable();
+        if shares.peek().is_some() {
+            let each = shares.filter_map(|share| share.destination.as_ref());
+            let each = each.map(|to| self.to_waypoint(source, to, Reason::ServiceWaypoint));
+            let all: Vec<Outcome> = each.flatten().collect();
+            let is_unresolved = |one: &Outcome| one.reason == Some(Reason::WaypointUnresolved);
+            return match all.iter().all(is_unresolved) {
+                true => vec![outcome(Class::ToServerWaypoint, Reason::WaypointUnresolved)],
+                false => all,
+            };
+        }
         if let Some(waypoint) = &service.waypoint {
-            return self.to_waypoint(source, &name_of(waypoint), Reason::ServiceWaypoint);
+            return self.to_waypoint(source, waypoint, Reason::ServiceWaypoint);
+        }
+        if !weighted.is_empty() {
+            return vec![outcome(Class::ToServerWaypoint, Reason::WaypointUnresolved)];
         }
         if mode(service) == 3 {
             return vec![outcome(Class::Passthrough, Reason::ServicePassthrough).bypassed(to)];
@@ -189,11 +233,13 @@ impl Naive {
         each.collect()
     }
 
-    fn to_waypoint(&self, source: &Workload, name: &str, reason: Reason) -> Vec<Outcome> {
+    fn to_waypoint(&self, source: &Workload, to: &GatewayAddress, reason: Reason) -> Vec<Outcome> {
         let unresolved = || outcome(Class::ToServerWaypoint, Reason::WaypointUnresolved);
-        let service = self.service(name).filter(|service| mode(service) != 3);
-        let endpoints = service.map(|service| self.endpoints(source, service));
-        let endpoints = endpoints.unwrap_or_default();
+        let endpoints = match self.find(to) {
+            Some(Found::Service(service)) if mode(service) != 3 => self.endpoints(source, service),
+            Some(Found::Workload(workload)) => vec![workload],
+            Some(Found::Service(_)) | None => Vec::new(),
+        };
         if endpoints.is_empty() {
             return vec![unresolved()];
         }
@@ -234,14 +280,26 @@ impl Naive {
     }
 
     fn members(&self, service: &Service) -> impl Iterator<Item = &Workload> {
-        let name = format!("{}/{}", service.namespace, service.hostname);
+        let name = full(service);
         let all = self.workloads.iter();
         all.filter(move |w| w.services.contains_key(&name))
     }
 
-    fn service(&self, name: &str) -> Option<&Service> {
-        let is_named = |s: &&Service| format!("{}/{}", s.namespace, s.hostname) == name;
-        self.services.iter().find(is_named)
+    /// What a waypoint's address leads to, services first.
+    fn find(&self, to: &GatewayAddress) -> Option<Found<'_>> {
+        match to.destination.as_ref()? {
+            gateway_address::Destination::Hostname(name) => {
+                let is_it =
+                    |s: &&Service| s.namespace == name.namespace && s.hostname == name.hostname;
+                self.services.iter().find(is_it).map(Found::Service)
+            }
+            gateway_address::Destination::Address(address) => {
+                let octets = <[u8; 4]>::try_from(address.address.as_slice()).ok()?;
+                let at = self.at_length(octets.into(), 32);
+                let service = public(&at).or(at.first().copied()).map(Found::Service);
+                service.or_else(|| self.workload_at(octets.into()).map(Found::Workload))
+            }
+        }
     }
 }
 
@@ -249,13 +307,18 @@ fn mode(service: &Service) -> i32 {
     service.load_balancing.as_ref().map_or(0, |of| of.mode)
 }
 
-fn name_of(waypoint: &GatewayAddress) -> String {
-    match &waypoint.destination {
-        Some(gateway_address::Destination::Hostname(name)) => {
-            format!("{}/{}", name.namespace, name.hostname)
-        }
-        Some(gateway_address::Destination::Address(_)) | None => String::new(),
-    }
+fn full(service: &Service) -> String {
+    format!("{}/{}", service.namespace, service.hostname)
+}
+
+/// Of the source's own namespace.
+fn own<'n>(at: &[&'n Service]) -> Option<&'n Service> {
+    at.iter().copied().find(|s| s.namespace == "default")
+}
+
+fn public<'n>(at: &[&'n Service]) -> Option<&'n Service> {
+    let all = || at.iter().copied().filter(|s| s.visibility == 0);
+    all().find(|s| s.canonical).or_else(|| all().next())
 }
 
 fn ip_of(workload: &Workload) -> IpAddr {
