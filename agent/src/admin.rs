@@ -23,6 +23,7 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use self::source::SourcePage;
+use crate::compile::Tables;
 use crate::config::{Admin, Config};
 use crate::kernel::explain::Explainer;
 use crate::kernel::observe::{Counters, FlowVerdicts};
@@ -44,7 +45,7 @@ pub struct Sources {
     pub counters: Counters,
     pub explainer: Explainer,
     pub flows: FlowVerdicts,
-    pub view: tokio::sync::watch::Receiver<Arc<View>>,
+    pub view: View,
     /// Told to undo everything and end.
     pub cleanup: CancellationToken,
     pub tunnel: Arc<Tunnel>,
@@ -289,9 +290,12 @@ async fn flows(AxumState(sources): Shared, Query(query): Query<FlowsQuery>) -> R
 
 /// Sizes of the tables that were compiled last.
 async fn tables(AxumState(sources): Shared) -> Response {
-    let view = sources.view.borrow().clone();
-    let tables = &view.compiled.tables;
-    Json(serde_json::json!({
+    let sizes = sources.view.with(|compiler| sizes(compiler.tables()));
+    Json(sizes).into_response()
+}
+
+fn sizes(tables: &Tables) -> serde_json::Value {
+    serde_json::json!({
         "pods": tables.pods.len(),
         "pod_addresses": tables.pod_addresses.len(),
         "workloads": tables.workloads.len(),
@@ -303,6 +307,5 @@ async fn tables(AxumState(sources): Shared) -> Response {
         "policies": tables.policies.len(),
         "waypoint_members": tables.waypoint_members.len(),
         "mesh_cidrs": tables.mesh_cidrs.len(),
-    }))
-    .into_response()
+    })
 }

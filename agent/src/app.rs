@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use waysteer_hbone::ca::LocalCa;
@@ -15,7 +15,7 @@ use waysteer_hbone::certs::{CertError, CertSource, FileCerts};
 
 use crate::admin::{AdminError, Listeners, Sources};
 use crate::cleanup;
-use crate::compile::Node;
+use crate::compile::{Compiler, Node};
 use crate::config::{Config, DirectLocal, Identity, OnStop, Tunnel};
 use crate::enrol::Enroller;
 use crate::error::chain;
@@ -34,7 +34,7 @@ use crate::reconcile::{ReconcileError, Reconciler};
 use crate::source::file::FileSourceError;
 use crate::state::State;
 use crate::telemetry;
-use crate::tunnel::{self, EmbeddedTunnel, TunnelError, Verdicts, View, Ztunnel};
+use crate::tunnel::{self, EmbeddedTunnel, SharedCompiler, TunnelError, Verdicts, View, Ztunnel};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -116,11 +116,11 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
     );
 
     let state = Arc::new(State::default());
-    let (view, views) = watch::channel(Arc::new(View::default()));
+    let compiler = SharedCompiler::new(Compiler::new(node(&config)));
     let verdicts = Arc::new(KernelVerdicts(loaded.flows.clone()));
     let tunnel = Arc::new(match prepared {
         Prepared::Embedded(certs) => {
-            tunnel::Tunnel::Embedded(EmbeddedTunnel::new(certs, verdicts, views.clone())?)
+            tunnel::Tunnel::Embedded(EmbeddedTunnel::new(certs, verdicts, compiler.view())?)
         }
         Prepared::Ztunnel(ztunnel) => tunnel::Tunnel::Ztunnel(ztunnel),
     });
@@ -131,7 +131,12 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
     let log_stop = stop.clone();
     tasks.spawn(async move { kernel_log.run(log_stop).await.map_err(AppError::KernelLog) });
     let events = loaded.events.into_stream();
-    tasks.spawn(observe(events, views.clone(), state.clone(), stop.clone()));
+    tasks.spawn(observe(
+        events,
+        compiler.view(),
+        state.clone(),
+        stop.clone(),
+    ));
     let (changes, received) = mpsc::channel(16);
     let xds = sources::start(&config, &mut tasks, changes, stop.clone());
     let sources = Arc::new(Sources {
@@ -141,7 +146,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         counters: loaded.counters,
         explainer: loaded.explainer,
         flows: loaded.flows,
-        view: views,
+        view: compiler.view(),
         cleanup: cleanup.clone(),
         tunnel: tunnel.clone(),
         stop: stop.clone(),
@@ -150,13 +155,12 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
     tasks.spawn(async move { Ok(listeners.serve(sources, admin_stop).await?) });
 
     let reconciler = Reconciler {
-        node: node(&config),
+        compiler,
         maps: loaded.maps,
         host_netns,
         enroller: Enroller::new(loaded.programs, records, tunnel.clone()),
         cgroup,
         verify_interval: Duration::from_secs(config.verify_interval.into()),
-        view,
         state,
         on_stop: config.on_stop,
         cleanup: cleanup.clone(),
@@ -281,7 +285,7 @@ impl Verdicts for KernelVerdicts {
 /// Remembers and logs the kernel's verdicts.
 async fn observe(
     mut events: EventStream,
-    views: watch::Receiver<Arc<View>>,
+    view: View,
     state: Arc<State>,
     stop: CancellationToken,
 ) -> Result<(), AppError> {
@@ -292,7 +296,6 @@ async fn observe(
         };
         match event {
             Ok(report) => {
-                let view = views.borrow().clone();
                 let destination = crate::address::to_wire(report.destination.ip());
                 let destination = (destination, report.destination.port());
                 let flow = describe(

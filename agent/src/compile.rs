@@ -23,7 +23,7 @@ mod waypoints;
 mod workloads;
 
 pub use changes::{Changes, TableChanges};
-pub use directory::{Directory, Entry};
+pub use directory::Entry;
 pub use id::{namespace_id, service_id, waypoint_id, workload_id};
 pub use input::{EnrolledPod, Node};
 pub use policies::Authorizations;
@@ -152,7 +152,6 @@ impl Compiler {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compiled {
     pub tables: Tables,
-    pub directory: Directory,
     pub authorizations: Arc<Authorizations>,
 }
 
@@ -164,7 +163,6 @@ pub fn compile(mesh: &Mesh, node: &Node, pods: &[EnrolledPod]) -> Compiled {
     }
     compiler.apply(Delta::whole(mesh.clone()));
     Compiled {
-        directory: Directory::new(compiler.mesh()),
         authorizations: Arc::clone(compiler.authorizations()),
         tables: compiler.output.tables,
     }

@@ -1,55 +1,49 @@
 //! From the kernel's verdicts to names.
 
-use std::sync::Arc;
-
 use waysteer_common::abi::pod::PodKey;
 use waysteer_common::addr::Address;
 use waysteer_common::verdict::{Hook, Reason, Verdict};
 
 use crate::address::socket_from_wire;
-use crate::compile::Compiled;
 use crate::state::FlowRecord;
 use crate::tunnel::View;
 
 /// A verdict as an operator reads it. The number is given by whoever keeps it.
 pub fn describe(
-    view: &Arc<View>,
+    view: &View,
     at: u64,
     hook: Hook,
     netns: u64,
     (destination, port): (Address, u16),
     verdict: &Verdict,
 ) -> FlowRecord {
-    let Compiled {
-        tables,
-        directory,
-        authorizations: _,
-    } = &view.compiled;
-    let workload = |id: u64| directory.workloads.get(&id).map(|entry| entry.name.clone());
-    let pod = tables.pods.get(&PodKey {
-        netns: netns.into(),
-    });
     let next_hop = verdict.next_hop;
+    let (pod, next_hop_workload, service) = view.with(|compiler| {
+        let workload = |id: u64| compiler.workload(id).map(|entry| entry.name);
+        let pod = compiler.tables().pods.get(&PodKey {
+            netns: netns.into(),
+        });
+        (
+            pod.and_then(|pod| workload(pod.workload.get())),
+            workload(next_hop.workload),
+            compiler.service(verdict.service).map(|entry| entry.name),
+        )
+    });
     FlowRecord {
         number: 0,
         at,
         hook: hook.label(),
-        pod: pod
-            .and_then(|pod| workload(pod.workload.get()))
-            .unwrap_or_else(|| format!("netns {netns}")),
+        pod: pod.unwrap_or_else(|| format!("netns {netns}")),
         destination: socket_address(destination, port).unwrap_or_default(),
         class: verdict.class.label(),
         reason: verdict.reason.label(),
         steered: verdict.steer,
         hbone: next_hop.hbone,
         next_hop: socket_address(next_hop.address, next_hop.port),
-        next_hop_workload: workload(next_hop.workload),
+        next_hop_workload,
         authority: socket_address(next_hop.authority, next_hop.authority_port)
             .filter(|_| next_hop.hbone),
-        service: directory
-            .services
-            .get(&verdict.service)
-            .map(|entry| entry.name.clone()),
+        service,
         policy: policy(view, hook, netns, (destination, port), verdict),
     }
 }
@@ -76,8 +70,8 @@ fn policy(
         return None;
     }
     let to = socket_from_wire(destination, port)?;
-    let authorizations = &view.compiled.authorizations;
-    match authorizations.decide(netns, to.ip(), port) {
+    let decided = view.with(|compiler| compiler.authorizations().decide(netns, to.ip(), port));
+    match decided {
         Some(decision) => Some(decision.to_string()),
         None => (verdict.reason != Reason::LocalBypass).then(|| unknown.to_owned()),
     }

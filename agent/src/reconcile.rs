@@ -15,26 +15,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::adopt::Held;
 use self::paths::PathWatch;
 use self::verify::Verifier;
-use crate::compile::{Compiler, Node};
 use crate::config::OnStop;
 use crate::enrol::{Enroller, Enrolment};
 use crate::kernel::maps::Maps;
 use crate::model::{Delta, PodSpec};
 use crate::source::{Event, Report, Severity};
 use crate::state::State;
-use crate::tunnel::{TunnelError, View};
+use crate::tunnel::{SharedCompiler, TunnelError};
 
 /// What the writer needs of the rest of the agent.
 #[derive(Debug)]
 pub struct Reconciler {
-    pub node: Node,
+    pub compiler: SharedCompiler,
     pub maps: Maps,
     /// Cookie of the agent's own netns, whose sockets are the host's.
     pub host_netns: u64,
@@ -43,7 +43,6 @@ pub struct Reconciler {
     pub cgroup: PathBuf,
     /// Between two looks at something of which nothing was heard.
     pub verify_interval: Duration,
-    pub view: watch::Sender<Arc<View>>,
     pub state: Arc<State>,
     pub on_stop: OnStop,
     /// Cancelled when everything is to be undone, whatever `on_stop` says.
@@ -60,7 +59,6 @@ pub enum ReconcileError {
 
 struct Work {
     with: Reconciler,
-    compiler: Compiler,
     /// The maps may hold something else than was written last.
     rewrite: bool,
     held: Option<Held>,
@@ -99,7 +97,6 @@ impl Reconciler {
         // From before pods are adopted: a ztunnel may take them while others still are.
         let mut readiness = self.enroller.tunnel.changes();
         let mut work = Work {
-            compiler: Compiler::new(self.node.clone()),
             with: self,
             rewrite: true,
             held: None,
@@ -177,24 +174,33 @@ impl Work {
     }
 
     fn apply_mesh(&mut self, delta: Delta) -> Result<(), ReconcileError> {
-        let first = !self.compiler.mesh().complete;
-        self.compiler.apply(delta);
-        let mesh = self.compiler.mesh();
+        let first = !self.with.compiler.is_complete();
+        // A large one takes a while.
+        block_in_place(|| self.with.compiler.apply(delta));
+        let is_complete = self.with.compiler.is_complete();
         let unenforced = !self.with.enroller.tunnel.enforces_policies();
-        if first && mesh.complete && unenforced && !mesh.policies.is_empty() {
-            let names: Vec<String> = mesh.policies.keys().map(ToString::to_string).collect();
-            return Err(TunnelError::Policies {
-                policies: names.join(", "),
-            }
-            .into());
+        if first && is_complete && unenforced {
+            self.refuse_policies()?;
         }
-        if mesh.complete {
+        if is_complete {
             self.release();
         }
         self.write();
         self.take_over();
         self.publish();
         Ok(())
+    }
+
+    /// For a tunnel that would not enforce them.
+    fn refuse_policies(&self) -> Result<(), TunnelError> {
+        let compiler = self.with.compiler.read();
+        let policies = &compiler.mesh().policies;
+        if policies.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = policies.keys().map(ToString::to_string).collect();
+        let policies = names.join(", ");
+        Err(TunnelError::Policies { policies })
     }
 
     fn report(&self, report: Report) {

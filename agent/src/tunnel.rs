@@ -9,7 +9,7 @@ mod view;
 mod zds;
 
 pub use embedded::{EmbeddedTunnel, PodSockets, Stats, StatsSnapshot, Verdicts};
-pub use view::View;
+pub use view::{SharedCompiler, View};
 pub use zds::{Answer, Kind, Latency, ZdsError, Ztunnel, ZtunnelStatus};
 
 use std::os::fd::OwnedFd;

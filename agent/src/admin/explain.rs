@@ -50,8 +50,7 @@ fn answer(sources: &Sources, query: &ExplainQuery) -> Result<Response, Refusal> 
         let text = format!("pod {namespace}/{name} is not enrolled yet: see waysteer status");
         (StatusCode::NOT_FOUND, text)
     })?;
-    let view = sources.view.borrow().clone();
-    let known = Known(&view);
+    let known = Known(&sources.view);
     let found = Destination::find(&query.destination, &known, &pod.namespace, &pod.addresses);
     let Destination {
         address,
@@ -72,7 +71,7 @@ fn answer(sources: &Sources, query: &ExplainQuery) -> Result<Response, Refusal> 
     let remembered = remembered.transpose().map_err(|error| failed(&error))?;
     let verdict = remembered.flatten().unwrap_or(explained.verdict);
     let to = (crate::address::to_wire(address.ip()), address.port());
-    let mut flow = describe(&view, 0, Hook::Explain, netns, to, &verdict);
+    let mut flow = describe(&sources.view, 0, Hook::Explain, netns, to, &verdict);
     flow.pod = format!("{}/{}", pod.namespace, pod.name);
     let explained = Explained {
         flow,

@@ -7,7 +7,7 @@ use axum::response::Json;
 
 use super::Shared;
 use crate::address::from_wire;
-use crate::compile::namespace_id;
+use crate::compile::{namespace_id, service_id, workload_id};
 use crate::names::{Id, Namer, Names};
 use crate::tunnel::View;
 
@@ -17,8 +17,7 @@ pub(super) struct Known<'a>(pub(super) &'a View);
 
 /// Every name.
 pub(super) async fn names(AxumState(sources): Shared) -> Json<Names> {
-    let view = sources.view.borrow().clone();
-    let known = Known(&view);
+    let known = Known(&sources.view);
     let by_id = |names: Vec<(u64, String)>| names.into_iter().map(|(id, name)| (Id(id), name));
     let (workloads, services) = (known.workloads(), known.services());
     let namespaces = known.namespaces().into_iter();
@@ -35,27 +34,37 @@ pub(super) async fn names(AxumState(sources): Shared) -> Json<Names> {
 impl Known<'_> {
     /// Ids and `namespace/name`.
     pub(super) fn workloads(&self) -> Vec<(u64, String)> {
-        let entries = self.0.compiled.directory.workloads.iter();
-        entries.map(|(id, e)| (*id, e.name.clone())).collect()
+        self.0.with(|compiler| {
+            let workloads = compiler.mesh().workloads.values();
+            let named =
+                workloads.map(|w| (workload_id(&w.uid), format!("{}/{}", w.namespace, w.name)));
+            named.collect()
+        })
     }
 
     /// Ids and `namespace/hostname`.
     pub(super) fn services(&self) -> Vec<(u64, String)> {
-        let entries = self.0.compiled.directory.services.iter();
-        entries.map(|(id, e)| (*id, e.name.clone())).collect()
+        self.0.with(|compiler| {
+            let names = compiler.mesh().services.keys();
+            names.map(|n| (service_id(n), n.to_string())).collect()
+        })
     }
 
     pub(super) fn addresses_of_workload(&self, id: u64) -> Vec<IpAddr> {
-        let entries = self.0.compiled.tables.workloads.iter();
-        let own = entries.filter(|(_, value)| value.id.get() == id);
-        own.map(|(key, _)| from_wire(key.address)).collect()
+        self.0.with(|compiler| {
+            let entries = compiler.tables().workloads.iter();
+            let own = entries.filter(|(_, value)| value.id.get() == id);
+            own.map(|(key, _)| from_wire(key.address)).collect()
+        })
     }
 
     /// Single addresses, without blocks.
     pub(super) fn addresses_of_service(&self, id: u64) -> Vec<IpAddr> {
-        let entries = self.0.compiled.tables.services.iter();
-        let own = entries.filter(|(_, value)| value.id.get() == id);
-        let mut found: Vec<IpAddr> = own.map(|(key, _)| from_wire(key.address)).collect();
+        let mut found: Vec<IpAddr> = self.0.with(|compiler| {
+            let entries = compiler.tables().services.iter();
+            let own = entries.filter(|(_, value)| value.id.get() == id);
+            own.map(|(key, _)| from_wire(key.address)).collect()
+        });
         found.sort();
         found.dedup();
         found
@@ -63,15 +72,19 @@ impl Known<'_> {
 
     /// The services that some clients get at an address.
     pub(super) fn services_at(&self, address: IpAddr) -> Vec<u64> {
-        let entries = self.0.compiled.tables.services.iter();
-        let at = entries.filter(|(key, _)| from_wire(key.address) == address);
-        at.map(|(_, value)| value.id.get()).collect()
+        self.0.with(|compiler| {
+            let entries = compiler.tables().services.iter();
+            let at = entries.filter(|(key, _)| from_wire(key.address) == address);
+            at.map(|(_, value)| value.id.get()).collect()
+        })
     }
 
     pub(super) fn ports_of(&self, service: u64) -> Vec<u16> {
-        let ports = self.0.compiled.tables.service_ports.keys();
-        let own = ports.filter(|key| key.service.get() == service);
-        let mut ports: Vec<u16> = own.map(|key| key.port.get()).collect();
+        let mut ports: Vec<u16> = self.0.with(|compiler| {
+            let ports = compiler.tables().service_ports.keys();
+            let own = ports.filter(|key| key.service.get() == service);
+            own.map(|key| key.port.get()).collect()
+        });
         ports.sort_unstable();
         ports.dedup();
         ports
@@ -90,13 +103,13 @@ impl Known<'_> {
 
 impl Namer for Known<'_> {
     fn workload(&self, id: u64) -> Option<String> {
-        let entry = self.0.compiled.directory.workloads.get(&id)?;
-        Some(entry.name.clone())
+        let entry = self.0.with(|compiler| compiler.workload(id));
+        entry.map(|entry| entry.name)
     }
 
     fn service(&self, id: u64) -> Option<String> {
-        let entry = self.0.compiled.directory.services.get(&id)?;
-        Some(entry.name.clone())
+        let entry = self.0.with(|compiler| compiler.service(id));
+        entry.map(|entry| entry.name)
     }
 
     fn namespace(&self, id: u64) -> Option<String> {

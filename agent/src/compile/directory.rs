@@ -1,16 +1,6 @@
 //! What ids stand for: for the tunnel, which needs identities, and for people.
 
-use std::collections::BTreeMap;
-
-use super::id::{service_id, workload_id};
 use crate::model::{Mesh, Service, Workload};
-
-/// Names behind the numbers of a verdict.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Directory {
-    pub workloads: BTreeMap<u64, Entry>,
-    pub services: BTreeMap<u64, Entry>,
-}
 
 /// What stands behind a number of a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,23 +9,6 @@ pub struct Entry {
     pub name: String,
     /// SPIFFE identities that whoever answers for it may present.
     pub identities: Vec<String>,
-}
-
-impl Directory {
-    pub fn new(mesh: &Mesh) -> Self {
-        let workloads = mesh
-            .workloads
-            .values()
-            .map(|w| (workload_id(&w.uid), of_workload(w, mesh)));
-        let services = mesh
-            .services
-            .values()
-            .map(|s| (service_id(&s.hostname), of_service(s)));
-        Self {
-            workloads: workloads.collect(),
-            services: services.collect(),
-        }
-    }
 }
 
 /// A workload may answer with its own identity, or with one that its services are said to have.

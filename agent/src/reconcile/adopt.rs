@@ -155,11 +155,11 @@ impl Work {
         }
     }
 
-    /// What the maps should hold now.
-    pub(super) fn expected(&self) -> &Tables {
+    /// Looks at what the maps should hold now.
+    pub(super) fn with_expected<R>(&self, look: impl FnOnce(&Tables) -> R) -> R {
         match &self.held {
-            Some(held) => &held.tables,
-            None => self.compiler.tables(),
+            Some(held) => look(&held.tables),
+            None => look(self.with.compiler.read().tables()),
         }
     }
 
@@ -178,7 +178,7 @@ impl Work {
 
     /// Whether the pods of older generations can be judged by our maps.
     pub(super) fn can_take_over(&self) -> bool {
-        self.compiler.mesh().complete || self.held.is_some()
+        self.with.compiler.is_complete() || self.held.is_some()
     }
 
     /// Exchanges the programs of older generations, pod by pod, once our maps can judge their
@@ -198,7 +198,7 @@ impl Work {
                 continue;
             };
             // First into our maps, then under our programs.
-            self.compiler.set_pod(enrolment.to_pod());
+            self.with.compiler.set_pod(enrolment.to_pod());
             self.write();
             match self.with.enroller.take_over(&mut enrolment) {
                 Ok(()) => tracing::info!(uid, "pod moved to the new programs and maps"),

@@ -22,7 +22,7 @@ impl Work {
                 false => PodState::Leaving,
             };
             self.with.state.set_pod_state(uid, state);
-            self.compiler.remove_pod(enrolment.netns());
+            self.with.compiler.remove_pod(enrolment.netns());
             self.write();
             self.served.remove(uid);
             self.verifier.unwatch(uid);

@@ -126,7 +126,7 @@ impl Work {
         } = captured;
         // One of an older generation is in its maps, and not yet in ours.
         if !enrolment.is_elder() {
-            self.compiler.set_pod(enrolment.to_pod());
+            self.with.compiler.set_pod(enrolment.to_pod());
             self.write();
         }
         let spec = enrolment.spec().clone();

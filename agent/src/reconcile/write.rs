@@ -1,24 +1,21 @@
 //! Bringing the maps to what should be in them, and telling the others.
 
-use std::sync::Arc;
-
 use super::Work;
-use crate::compile::{Changes, Compiled, Directory};
+use crate::compile::Changes;
 use crate::error::chain;
 use crate::kernel::maps::MapsError;
 use crate::state::SourceStatus;
-use crate::tunnel::View;
 
 impl Work {
     /// Brings the maps to what the mesh and the enrolled pods compile to. To be called after each
     /// change of the compiler.
     pub(super) fn write(&mut self) {
-        let changes = self.compiler.take_changes();
+        let changes = self.with.compiler.take_changes();
         let changes = if self.rewrite && self.held.is_none() {
             match self.with.maps.read() {
                 Ok(mut tables) => {
                     self.keep_gone(&mut tables);
-                    Changes::between(&tables, self.compiler.tables())
+                    Changes::between(&tables, self.with.compiler.read().tables())
                 }
                 Err(error) => {
                     self.failed(&error);
@@ -29,6 +26,7 @@ impl Work {
             self.permitted(changes)
         };
         let result = self.with.maps.apply(&changes, self.with.host_netns);
+        self.show_tallies();
         match result {
             Ok(()) => {
                 tracing::debug!(writes = changes.len(), "maps written");
@@ -48,25 +46,26 @@ impl Work {
         }
     }
 
+    pub(super) fn show_tallies(&self) {
+        let tallies = self.with.maps.tallies();
+        self.with.state.set_map_tallies(&tallies);
+    }
+
     fn failed(&self, error: &MapsError) {
         let error = chain(error);
         tracing::error!(error, "maps not written whole");
         self.with.state.set_map_error(Some(error));
     }
 
-    /// Tells the others what there is now.
+    /// Tells the others that something has changed.
     pub(super) fn publish(&self) {
-        let compiled = Compiled {
-            tables: self.compiler.tables().clone(),
-            directory: Directory::new(self.compiler.mesh()),
-            authorizations: Arc::clone(self.compiler.authorizations()),
-        };
-        self.with.state.set_source(self.source_status(&compiled));
-        self.with.view.send_replace(Arc::new(View { compiled }));
+        self.with.state.set_source(self.source_status());
+        self.with.compiler.publish();
     }
 
-    fn source_status(&self, compiled: &Compiled) -> SourceStatus {
-        let mesh = self.compiler.mesh();
+    fn source_status(&self) -> SourceStatus {
+        let compiler = self.with.compiler.read();
+        let mesh = compiler.mesh();
         SourceStatus {
             synced: mesh.complete,
             pods_known: self.pods_known,
@@ -74,7 +73,7 @@ impl Work {
             services: mesh.services.len(),
             policies: mesh.policies.len(),
             rejected: mesh.rejected.len(),
-            map_entries: compiled.tables.len(),
+            map_entries: compiler.tables().len(),
         }
     }
 }

@@ -39,7 +39,7 @@ pub trait Verdicts: Send + Sync + 'static {
 /// What all pods of the tunnel share.
 struct Shared {
     verdicts: Arc<dyn Verdicts>,
-    view: watch::Receiver<Arc<View>>,
+    view: View,
     certs: Arc<dyn CertSource>,
     pool: Pool<PodDialer>,
     workshop: Workshop,
@@ -65,14 +65,14 @@ impl EmbeddedTunnel {
     /// How long connections may go on after their pod was removed or the tunnel stopped.
     const DRAIN: Duration = Duration::from_secs(2);
 
-    /// `view` carries what was last written to the maps.
+    /// `view` is of what is written to the maps.
     ///
     /// # Errors
     /// When the thread that enters network namespaces cannot be started.
     pub fn new(
         certs: Arc<dyn CertSource>,
         verdicts: Arc<dyn Verdicts>,
-        view: watch::Receiver<Arc<View>>,
+        view: View,
     ) -> Result<Self, TunnelError> {
         let workshop = Workshop::start().map_err(TunnelError::Workshop)?;
         let pool = Pool::new(

@@ -85,7 +85,9 @@ impl Work {
         }
         let looked = block_in_place(|| {
             let round = &mut self.verifier.node.round;
-            let piece = self.with.maps.verify_piece(round, self.compiler.tables());
+            let compiler = self.with.compiler.read();
+            let piece = self.with.maps.verify_piece(round, compiler.tables());
+            drop(compiler);
             if let Ok((differences, _)) = &piece
                 && differences.count > 0
             {
@@ -121,7 +123,9 @@ impl Work {
         );
         let count = count as u64;
         self.with.state.count_drift(DriftKind::Map, count, 0);
-        self.with.maps.repair(differences, self.with.host_netns)?;
+        let repaired = self.with.maps.repair(differences, self.with.host_netns);
+        self.show_tallies();
+        repaired?;
         self.verifier.node.maps_repaired += count;
         self.with.state.count_drift(DriftKind::Map, 0, count);
         tracing::info!(kind = DriftKind::Map.label(), count, "repaired");

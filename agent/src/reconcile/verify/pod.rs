@@ -102,10 +102,8 @@ impl Work {
     /// The pod's own entries of the maps.
     fn map_drift(&self, enrolment: &Enrolment) -> Vec<Drift> {
         let (netns, addresses) = entries(enrolment);
-        let found = self
-            .with
-            .maps
-            .verify_pod(netns, &addresses, self.expected());
+        let maps = &self.with.maps;
+        let found = self.with_expected(|tables| maps.verify_pod(netns, &addresses, tables));
         match found {
             Ok(differences) => {
                 let examples = differences.examples.iter();
@@ -139,7 +137,7 @@ impl Work {
         if let Some(pod) = pod.map(Enrolment::to_pod)
             && due.iter().any(|drift| drift.kind == DriftKind::Address)
         {
-            self.compiler.set_pod(pod);
+            self.with.compiler.set_pod(pod);
             self.write();
             self.publish();
         }
@@ -148,12 +146,11 @@ impl Work {
     fn repair_entries(&mut self, uid: &str) -> Option<String> {
         let enrolment = self.enrolled.get(uid)?;
         let (netns, addresses) = entries(enrolment);
-        let found = self
-            .with
-            .maps
-            .verify_pod(netns, &addresses, self.expected());
+        let maps = &self.with.maps;
+        let found = self.with_expected(|tables| maps.verify_pod(netns, &addresses, tables));
         let maps = &mut self.with.maps;
         let repaired = found.and_then(|found| maps.repair(&found, self.with.host_netns));
+        self.show_tallies();
         repaired.err().map(|error| chain(&error))
     }
 

@@ -35,12 +35,8 @@ impl Servers {
 
     /// `None` until the source knows who the pod is.
     fn server(&self) -> Option<Arc<Server<ToApplication>>> {
-        let identity = self
-            .context
-            .shared
-            .view
-            .borrow()
-            .identity(self.context.netns)?;
+        let view = &self.context.shared.view;
+        let identity = view.identity(self.context.netns)?;
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, server)) = &*current
             && *of == identity
@@ -140,7 +136,7 @@ async fn dial_application(
 ) -> Result<TcpStream, Refusal> {
     let to = SocketAddr::new(to.ip().to_canonical(), to.port());
     let own = [OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT];
-    let view = context.shared.view.borrow().clone();
+    let view = &context.shared.view;
     if own.contains(&to.port()) || !view.is_address_of(context.netns, to_wire(to.ip())) {
         return Err(Refusal::BadAuthority);
     }

@@ -87,7 +87,7 @@ enum Upstream {
 async fn upstream(context: &Context, stream: &TcpStream) -> Result<Upstream, OutboundError> {
     let (client, dialled) = ends(stream).map_err(OutboundError::Gone)?;
     let own = [OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT, HBONE_PORT];
-    let view = context.shared.view.borrow().clone();
+    let view = &context.shared.view;
     let to_itself =
         dialled.ip().is_loopback() || view.is_address_of(context.netns, to_wire(dialled.ip()));
     if to_itself && own.contains(&dialled.port()) {
@@ -120,7 +120,7 @@ async fn open_hbone(
     client: SocketAddr,
     to: SocketAddr,
 ) -> Result<HboneStream, OutboundError> {
-    let view = context.shared.view.borrow().clone();
+    let view = &context.shared.view;
     let local = view
         .identity(context.netns)
         .ok_or(OutboundError::NoIdentity)?;
@@ -176,11 +176,13 @@ async fn verdict(
     }
     context.shared.stats.outbound_reclassified.increment();
     let accepted = Instant::now();
-    let mut view = context.shared.view.clone();
+    let view = &context.shared.view;
+    let mut changes = view.changes();
     loop {
-        let current = view.borrow_and_update().clone();
+        // First, so that what changes from now on is heard of.
+        changes.mark_unchanged();
         let random = rand::random::<u32>;
-        let verdict = current.classify(context.netns, destination, dialled.port(), random);
+        let verdict = view.classify(context.netns, destination, dialled.port(), random);
         let patience = match verdict {
             // The pod's enrolment is not finished.
             None => Duration::from_secs(5),
@@ -189,7 +191,7 @@ async fn verdict(
                 None => return Ok(verdict),
             },
         };
-        let changed = timeout_at(accepted + patience, view.changed()).await;
+        let changed = timeout_at(accepted + patience, changes.changed()).await;
         if !matches!(changed, Ok(Ok(()))) {
             return verdict.ok_or(OutboundError::NotEnrolled);
         }

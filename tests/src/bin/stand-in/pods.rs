@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::task::block_in_place;
-use waysteer::compile::{EnrolledPod, Node, compile};
+use waysteer::compile::{Compiler, EnrolledPod, Node};
 use waysteer::kernel::netns::PodNetns;
-use waysteer::model::{Delta, Mesh};
-use waysteer::tunnel::{EmbeddedTunnel, Verdicts, View};
+use waysteer::model::Delta;
+use waysteer::tunnel::{EmbeddedTunnel, SharedCompiler, Verdicts};
 use waysteer_common::abi::key::FlowKey;
 use waysteer_common::verdict::Verdict;
 use waysteer_hbone::ca::LocalCa;
@@ -29,40 +29,34 @@ impl Verdicts for NoVerdicts {
 
 pub(crate) struct Pods {
     tunnel: EmbeddedTunnel,
-    view: watch::Sender<Arc<View>>,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
-    node: Node,
-    mesh: Mesh,
-    served: BTreeMap<String, EnrolledPod>,
+    compiler: SharedCompiler,
+    /// Netns cookies by uid.
+    served: BTreeMap<String, u64>,
 }
 
 impl Pods {
     pub(crate) fn new(ca: &Path, node: String) -> Result<Self> {
         let certs = Arc::new(LocalCa::load_or_create(ca)?);
-        let (view, views) = watch::channel(Arc::new(View::default()));
-        let tunnel = EmbeddedTunnel::new(certs, Arc::new(NoVerdicts), views)?;
-        let node = Node {
+        let compiler = SharedCompiler::new(Compiler::new(Node {
             name: node.into(),
             ..Node::default()
-        };
+        }));
+        let tunnel = EmbeddedTunnel::new(certs, Arc::new(NoVerdicts), compiler.view())?;
+        let served = BTreeMap::new();
         Ok(Self {
             tunnel,
-            view,
-            state: Mutex::new(State {
-                node,
-                ..State::default()
-            }),
+            state: Mutex::new(State { compiler, served }),
         })
     }
 
     pub(crate) async fn apply(&self, delta: Delta) {
-        let mut state = self.state.lock().await;
-        state.mesh.apply(delta);
-        self.publish(&state);
+        let state = self.state.lock().await;
+        state.compiler.apply(delta);
+        state.publish();
     }
 
     /// Serves a pod; again, or from a new namespace, is allowed.
@@ -84,27 +78,31 @@ impl Pods {
             })
         })?;
         let mut state = self.state.lock().await;
-        if let Some(before) = state.served.get(uid)
-            && before.netns != pod.netns
-        {
-            self.tunnel.remove(uid, before.netns).await;
-        }
         let cookie = pod.netns;
-        state.served.insert(uid.to_owned(), pod);
-        self.publish(&state);
+        if let Some(before) = state.served.get(uid).copied()
+            && before != cookie
+        {
+            self.tunnel.remove(uid, before).await;
+            state.compiler.remove_pod(before);
+        }
+        state.served.insert(uid.to_owned(), cookie);
+        state.compiler.set_pod(pod);
+        state.publish();
         let added = self.tunnel.add(uid, cookie, netns).await;
         if added.is_err() {
             state.served.remove(uid);
-            self.publish(&state);
+            state.compiler.remove_pod(cookie);
+            state.publish();
         }
         added.with_context(|| format!("pod {uid}"))
     }
 
     pub(crate) async fn remove(&self, uid: &str) {
         let mut state = self.state.lock().await;
-        if let Some(pod) = state.served.remove(uid) {
-            self.tunnel.remove(uid, pod.netns).await;
-            self.publish(&state);
+        if let Some(cookie) = state.served.remove(uid) {
+            self.tunnel.remove(uid, cookie).await;
+            state.compiler.remove_pod(cookie);
+            state.publish();
         }
     }
 
@@ -124,10 +122,12 @@ impl Pods {
     pub(crate) async fn drain(&self, at_most: Duration) {
         self.tunnel.drain(at_most).await;
     }
+}
 
-    fn publish(&self, state: &State) {
-        let pods: Vec<EnrolledPod> = state.served.values().cloned().collect();
-        let compiled = compile(&state.mesh, &state.node, &pods);
-        self.view.send_replace(Arc::new(View { compiled }));
+impl State {
+    fn publish(&self) {
+        // There are no maps to write them to.
+        drop(self.compiler.take_changes());
+        self.compiler.publish();
     }
 }
