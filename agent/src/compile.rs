@@ -45,6 +45,7 @@ use output::{Output, put};
 pub struct Compiler {
     index: Index,
     output: Output,
+    recompiled: u64,
 }
 
 impl Compiler {
@@ -109,6 +110,11 @@ impl Compiler {
         &self.output.authorizations
     }
 
+    /// How many parts of the tables were looked at again so far: what changes have cost.
+    pub fn recompiled(&self) -> u64 {
+        self.recompiled
+    }
+
     /// What a workload's id stands for.
     pub fn workload(&self, id: u64) -> Option<Entry> {
         let workload = self.index.workload_by_id(id)?;
@@ -121,7 +127,12 @@ impl Compiler {
     }
 
     fn update(&mut self, mut dirty: Dirty) {
-        let Self { index, output } = self;
+        let Self {
+            index,
+            output,
+            recompiled,
+        } = self;
+        *recompiled += dirty.len() as u64;
         for id in std::mem::take(&mut dirty.waypoints) {
             for workload in waypoints::compile(index, output, id) {
                 dirty.pods.extend(index.pods_of(workload));

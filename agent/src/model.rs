@@ -7,6 +7,7 @@ mod name;
 mod pod;
 mod policy;
 mod service;
+mod sorted;
 mod workload;
 
 pub use delta::{Delta, Rejection};
@@ -19,6 +20,7 @@ pub use service::{
     HealthPolicy, IpFamilies, LoadBalancer, LoadBalancerMode, RoutingPreference, Service,
     Visibility, WeightedWaypoint,
 };
+pub use sorted::SortedMap;
 pub use workload::{
     ApplicationProtocol, GatewayAddress, GatewayDestination, HealthStatus, Locality, NetworkMode,
     TunnelProtocol, Workload,
@@ -30,7 +32,8 @@ use std::net::IpAddr;
 /// The last good state of the mesh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mesh {
-    pub workloads: BTreeMap<Uid, Workload>,
+    /// Boxed, as everywhere that there are many of them: they are large, and trees half empty.
+    pub workloads: BTreeMap<Uid, Box<Workload>>,
     pub services: BTreeMap<NamespacedName, Service>,
     pub policies: BTreeMap<NamespacedName, Policy>,
     /// Entries the source could not accept, by kind and name: those without a last good version,

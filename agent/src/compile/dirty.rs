@@ -24,3 +24,20 @@ pub(super) struct Dirty {
     /// Netns cookies of enrolled pods.
     pub(super) pods: BTreeSet<u64>,
 }
+
+impl Dirty {
+    /// Number of parts.
+    pub(super) fn len(&self) -> usize {
+        let Self {
+            addresses,
+            vips,
+            blocks,
+            ports,
+            waypoints,
+            policies,
+            pods,
+        } = self;
+        let by_address = addresses.len() + vips.len() + blocks.len();
+        by_address + ports.len() + waypoints.len() + policies.len() + pods.len()
+    }
+}

@@ -42,6 +42,8 @@ pub(super) struct Index {
     /// Services whose endpoints depend on where the source is.
     grouped: BTreeSet<NamespacedName>,
     pod_addresses: Multimap<IpAddr, u64>,
+    /// Netns of enrolled pods, by namespace and name.
+    pods_by_name: Multimap<NamespacedName, u64>,
     /// Addresses that a rejected entry claims, whoever else has them.
     disputed: BTreeSet<IpAddr>,
     /// Workloads of this node.
@@ -66,8 +68,12 @@ pub(super) enum Found<'a> {
 }
 
 impl Index {
+    pub(super) fn workload(&self, uid: &Uid) -> Option<&Workload> {
+        self.mesh.workloads.get(uid).map(Box::as_ref)
+    }
+
     pub(super) fn workload_by_id(&self, id: u64) -> Option<&Workload> {
-        self.mesh.workloads.get(self.workload_ids.get(&id)?)
+        self.workload(self.workload_ids.get(&id)?)
     }
 
     pub(super) fn service_by_id(&self, id: u64) -> Option<&Service> {
@@ -79,13 +85,13 @@ impl Index {
         service: &NamespacedName,
     ) -> impl Iterator<Item = &'a Workload> + use<'a> {
         let uids = self.endpoints.get(service);
-        uids.filter_map(|uid| self.mesh.workloads.get(uid))
+        uids.filter_map(|uid| self.workload(uid))
     }
 
     /// Two owners: while a pod's address moves. The one that needs protection wins.
     pub(super) fn owner(&self, address: IpAddr) -> Option<&Workload> {
         let claims = self.addresses.get(&address);
-        let mut claims = claims.filter_map(|uid| self.mesh.workloads.get(uid));
+        let mut claims = claims.filter_map(|uid| self.workload(uid));
         let first = claims.next()?;
         if needs_tunnel(first) {
             return Some(first);
@@ -120,7 +126,7 @@ impl Index {
                 let service = self.mesh.services.get(name).map(Found::Service);
                 service.or_else(|| {
                     let mut named = self.by_hostname.get(name);
-                    let workload = named.find_map(|uid| self.mesh.workloads.get(uid));
+                    let workload = named.find_map(|uid| self.workload(uid));
                     workload.map(Found::Workload)
                 })
             }
@@ -138,7 +144,7 @@ impl Index {
 
     /// The workload that the source knows an enrolled pod as.
     pub(super) fn workload_of(&self, pod: &Pod) -> Option<&Workload> {
-        self.mesh.workloads.get(pod.workload.as_ref()?)
+        self.workload(pod.workload.as_ref()?)
     }
 
     /// Whether an address belongs to an enrolled pod that is this workload.

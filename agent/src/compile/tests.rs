@@ -21,6 +21,7 @@ mod history;
 mod policies;
 mod rejected;
 mod waypoints;
+mod work;
 
 use cases::{CASES, Case, MESH, MESH_CIDRS, NODE, PODS};
 

@@ -8,7 +8,8 @@ use super::{Mesh, NamespacedName, Policy, Service, Uid, Workload};
 /// A batch of changes; applied as one step.
 #[derive(Debug, Clone, Default)]
 pub struct Delta {
-    pub workloads: Vec<Workload>,
+    /// Boxed as in [`Mesh`], where they are moved to; a list that grows does not copy them either.
+    pub workloads: Vec<Box<Workload>>,
     pub removed_workloads: Vec<Uid>,
     pub services: Vec<Service>,
     pub removed_services: Vec<NamespacedName>,

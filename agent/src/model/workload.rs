@@ -1,9 +1,9 @@
 //! Workloads: pods and VMs that traffic comes from and goes to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{NamespacedName, NetworkAddress, Text, Uid};
+use super::{NamespacedName, NetworkAddress, SortedMap, Text, Uid};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
@@ -32,7 +32,7 @@ pub struct Workload {
     pub locality: Locality,
     /// Services this workload is an endpoint of, with the ports that override the service's:
     /// service port to target port.
-    pub services: BTreeMap<NamespacedName, BTreeMap<u16, u16>>,
+    pub services: SortedMap<NamespacedName, SortedMap<u16, u16>>,
     /// Policies that select this workload by name; they need not have arrived yet.
     pub authorization_policies: BTreeSet<NamespacedName>,
 }

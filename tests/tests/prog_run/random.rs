@@ -1,10 +1,10 @@
 //! Meshes drawn at random, one after the other in the same maps: kernel and host must agree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
-use waysteer::model::{HealthStatus, Mesh, TunnelProtocol};
+use waysteer::model::{HealthStatus, Mesh, SortedMap, TunnelProtocol};
 use waysteer_common::verdict::Verdict;
 use waysteer_tests::cases::{CASES, PODS};
 
@@ -69,7 +69,7 @@ pub(super) fn changed(numbers: &mut Numbers) -> Result<Mesh> {
             let chosen = numbers.next() as usize % services.len();
             workload
                 .services
-                .insert(services[chosen].clone(), BTreeMap::new());
+                .insert(services[chosen].clone(), SortedMap::default());
         }
     }
     Ok(mesh)

@@ -63,6 +63,7 @@ impl Index {
             self.pod_addresses.set(address, netns, true);
             dirty.addresses.insert(*address);
         }
+        self.pods_by_name.set(&name_of(&pod), netns, true);
         let workload = None;
         self.pods.insert(netns, Pod { pod, workload });
         self.settle(dirty);
@@ -78,6 +79,7 @@ impl Index {
         let Some(Pod { pod, workload }) = self.pods.remove(&netns) else {
             return;
         };
+        self.pods_by_name.set(&name_of(&pod), netns, false);
         for address in &pod.addresses {
             self.pod_addresses.set(address, netns, false);
             dirty.addresses.insert(*address);
@@ -85,7 +87,7 @@ impl Index {
         self.mark_waypoints_of(workload.as_ref(), dirty);
     }
 
-    fn replace_workload(&mut self, uid: &Uid, new: Option<Workload>, dirty: &mut Dirty) {
+    fn replace_workload(&mut self, uid: &Uid, new: Option<Box<Workload>>, dirty: &mut Dirty) {
         let old = self.mesh.workloads.remove(uid);
         if old != new {
             if let Some(old) = &old {
@@ -115,11 +117,7 @@ impl Index {
         }
         let name = |name: &Text| NamespacedName::new(workload.namespace.clone(), name.clone());
         let pod_name = name(&workload.name);
-        for (netns, pod) in &self.pods {
-            if *pod.pod.namespace == *pod_name.namespace && *pod.pod.name == *pod_name.name {
-                dirty.pods.insert(*netns);
-            }
-        }
+        dirty.pods.extend(self.pods_by_name.get(&pod_name));
         self.by_name.set(&pod_name, uid.clone(), present);
         if !workload.hostname.is_empty() {
             let hostname = name(&workload.hostname);
@@ -246,6 +244,10 @@ impl Index {
         }
         self.mesh.doubted = doubted;
     }
+}
+
+fn name_of(pod: &EnrolledPod) -> NamespacedName {
+    NamespacedName::new(pod.namespace.as_str(), pod.name.as_str())
 }
 
 fn set<T: Clone>(ids: &mut HashMap<u64, T>, id: u64, name: &T, present: bool) {

@@ -13,7 +13,7 @@ impl Index {
         self.bind_pods(dirty);
         if !dirty.policies.is_empty() {
             let locals = self.locals.iter();
-            let locals = locals.filter_map(|uid| self.mesh.workloads.get(uid));
+            let locals = locals.filter_map(|uid| self.workload(uid));
             dirty.addresses.extend(locals.flat_map(|w| &w.addresses));
             dirty.addresses.extend(self.pod_addresses.keys());
         }
@@ -34,7 +34,7 @@ impl Index {
             };
             let name = NamespacedName::new(pod.namespace.as_str(), pod.name.as_str());
             let named = self.by_name.get(&name);
-            let mut candidates = named.filter_map(|uid| self.mesh.workloads.get(uid));
+            let mut candidates = named.filter_map(|uid| self.workload(uid));
             let new = candidates
                 .find(|w| *w.service_account == *pod.service_account)
                 .map(|w| w.uid.clone());
@@ -76,7 +76,7 @@ impl Index {
             dirty.blocks.extend(blocks);
         }
         let workloads = registered.workloads.iter();
-        let workloads = workloads.filter_map(|uid| self.mesh.workloads.get(uid));
+        let workloads = workloads.filter_map(|uid| self.workload(uid));
         dirty.addresses.extend(workloads.flat_map(|w| &w.addresses));
         if let Some(registered) = self.waypoints.get_mut(id) {
             registered.grouped = grouped;
@@ -103,7 +103,7 @@ impl Index {
 
     /// The waypoints that a pod may be an endpoint of.
     pub(super) fn mark_waypoints_of(&self, workload: Option<&Uid>, dirty: &mut Dirty) {
-        let Some(workload) = workload.and_then(|uid| self.mesh.workloads.get(uid)) else {
+        let Some(workload) = workload.and_then(|uid| self.workload(uid)) else {
             return;
         };
         for service in workload.services.keys() {

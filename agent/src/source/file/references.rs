@@ -66,7 +66,9 @@ fn move_endpoints(entries: &mut Entries) {
             match target.and_then(|index| entries.workloads.get_mut(*index)) {
                 Some(workload) => {
                     let services = &mut workload.value.services;
-                    services.entry(service.clone()).or_insert(ports);
+                    if !services.contains_key(service) {
+                        services.insert(service.clone(), ports.into_iter().collect());
+                    }
                 }
                 None => {
                     let message = format!("there is no workload {workload}");

@@ -9,9 +9,7 @@ use super::owners::{Owners, Taken};
 use super::pods::ParsedPods;
 use super::rejected::Rejected;
 use super::workload;
-use crate::model::{
-    Delta, Mesh, NamespacedName, PodSpec, Policy, Rejection, Service, Uid, Workload,
-};
+use crate::model::{Delta, Mesh, NamespacedName, PodSpec, Policy, Rejection, Service, Uid};
 
 /// The last good state of a mesh file.
 #[derive(Debug, Default)]
@@ -40,7 +38,7 @@ impl FileState {
             rejected,
             diagnostics: _,
         } = parsed;
-        let workloads = workloads.into_iter().map(|w| (w.uid.clone(), w));
+        let workloads = workloads.into_iter().map(|w| (w.uid.clone(), Box::new(w)));
         let services = services.into_iter().map(|s| (s.hostname.clone(), s));
         let policies = policies.into_iter().map(|p| (p.name.clone(), p));
         let mut next = Mesh {
@@ -204,7 +202,7 @@ fn diff(old: &Mesh, new: &Mesh) -> Delta {
         rejection.addresses.sort_unstable();
         rejection.addresses.dedup();
     }
-    let (workloads, removed_workloads): (Vec<Workload>, Vec<Uid>) =
+    let (workloads, removed_workloads): (Vec<_>, Vec<Uid>) =
         changes(&old.workloads, &new.workloads);
     let (services, removed_services): (Vec<Service>, Vec<NamespacedName>) =
         changes(&old.services, &new.services);

@@ -9,8 +9,8 @@ use super::problems::Problems;
 use super::scalar::{not_a_port, parse_name, parse_port};
 use super::yaml::Node;
 use crate::model::{
-    ApplicationProtocol, GatewayAddress, HealthStatus, Locality, NetworkMode, Text, TunnelProtocol,
-    Uid, Workload,
+    ApplicationProtocol, GatewayAddress, HealthStatus, Locality, NetworkMode, SortedMap, Text,
+    TunnelProtocol, Uid, Workload,
 };
 
 const PROTOCOLS: [(&str, TunnelProtocol); 2] = [
@@ -162,7 +162,7 @@ fn blank() -> Workload {
         native_tunnel: false,
         application_tunnel: None,
         locality: Locality::default(),
-        services: BTreeMap::new(),
+        services: SortedMap::default(),
         authorization_policies: BTreeSet::new(),
     }
 }
@@ -264,8 +264,10 @@ fn read_services(field: &Field<'_, '_>, workload: &mut Workload, problems: &mut 
             continue;
         };
         let overrides = match overrides.is_null() {
-            true => BTreeMap::new(),
-            false => ports(&overrides, problems, |port, problems| port.port(problems)),
+            true => SortedMap::default(),
+            false => ports(&overrides, problems, |port, problems| port.port(problems))
+                .into_iter()
+                .collect(),
         };
         workload.services.insert(name, overrides);
     }

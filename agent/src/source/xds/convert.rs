@@ -3,7 +3,6 @@
 //! A number that this version does not know where an enumeration is expected is no error: it
 //! becomes "unknown", which is steered.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -12,8 +11,8 @@ use super::intern::Interner;
 use super::proto::workload as proto;
 use crate::model::{
     ApplicationProtocol, HealthPolicy, HealthStatus, IpFamilies, LoadBalancer, LoadBalancerMode,
-    Locality, NamespacedName, NetworkMode, RoutingPreference, Service, Text, TunnelProtocol, Uid,
-    Visibility, WeightedWaypoint, Workload,
+    Locality, NamespacedName, NetworkMode, RoutingPreference, Service, SortedMap, Text,
+    TunnelProtocol, Uid, Visibility, WeightedWaypoint, Workload,
 };
 
 /// Why a resource cannot be accepted.
@@ -65,7 +64,7 @@ pub(super) fn workload(from: proto::Workload, names: &mut Interner) -> Result<Wo
         .iter()
         .map(|bytes| address::ip("addresses", bytes))
         .collect();
-    let services: Result<BTreeMap<NamespacedName, BTreeMap<u16, u16>>, Invalid> = from
+    let services: Result<SortedMap<NamespacedName, SortedMap<u16, u16>>, Invalid> = from
         .services
         .into_iter()
         .map(|(service, list)| {
@@ -165,7 +164,7 @@ pub(super) fn service(from: proto::Service, names: &mut Interner) -> Result<Serv
     })
 }
 
-fn ports(field: &str, from: Vec<proto::Port>) -> Result<BTreeMap<u16, u16>, Invalid> {
+fn ports<C: FromIterator<(u16, u16)>>(field: &str, from: Vec<proto::Port>) -> Result<C, Invalid> {
     from.into_iter()
         .map(|from| {
             let proto::Port {

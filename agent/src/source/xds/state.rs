@@ -205,7 +205,7 @@ impl Resources {
             remove(before.name, delta);
         }
         match accepted {
-            Accepted::Workload(workload) => delta.workloads.push(*workload),
+            Accepted::Workload(workload) => delta.workloads.push(workload),
             Accepted::Service(service) => delta.services.push(*service),
             Accepted::Policy(policy) => delta.policies.push(policy),
         }

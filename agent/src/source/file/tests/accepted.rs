@@ -6,7 +6,8 @@ use super::*;
 use crate::model::{
     ApplicationProtocol, GatewayAddress, GatewayDestination, HealthPolicy, HealthStatus,
     IpFamilies, LoadBalancer, LoadBalancerMode, Locality, NetworkAddress, NetworkCidr, NetworkMode,
-    PolicyScope, RoutingPreference, Service, TunnelProtocol, Visibility, WeightedWaypoint,
+    PolicyScope, RoutingPreference, Service, SortedMap, TunnelProtocol, Visibility,
+    WeightedWaypoint,
 };
 
 /// As ztunnel's own example has it: several networks, string tags, lists without indentation.
@@ -88,14 +89,15 @@ fn ztunnels_own_format() {
     assert_eq!(&*local.trust_domain, "cluster.local");
     assert_eq!(&*local.cluster_id, "Kubernetes");
     assert_eq!(local.capacity, 1);
-    let ports = BTreeMap::from([(80, 8080)]);
-    let services = BTreeMap::from([
+    let ports = SortedMap::from([(80, 8080)]);
+    let services = SortedMap::from([
         (name("default/example.com"), ports.clone()),
         (name("default/example2.com"), ports),
     ]);
     assert_eq!(local.services, services);
     // An endpoint that only the service names.
-    let services = BTreeMap::from([(name("default/example2.com"), BTreeMap::from([(80, 9090)]))]);
+    let ports = SortedMap::from([(80, 9090)]);
+    let services = SortedMap::from([(name("default/example2.com"), ports)]);
     assert_eq!(tcp.services, services);
     let vips: Vec<String> = parsed
         .services
@@ -208,12 +210,12 @@ fn every_field_of_a_workload() {
             zone: "z".into(),
             subzone: "s".into(),
         },
-        services: BTreeMap::from([
+        services: SortedMap::from([
             (
                 name("ns/web.example"),
-                BTreeMap::from([(80, 8080), (443, 8443)]),
+                SortedMap::from([(80, 8080), (443, 8443)]),
             ),
-            (name("ns/wp.example"), BTreeMap::new()),
+            (name("ns/wp.example"), SortedMap::default()),
         ]),
         authorization_policies: [name("ns/allow")].into(),
     };
