@@ -214,19 +214,36 @@ impl Maps {
 
     /// What was written so far, map by map.
     pub fn tallies(&self) -> [Tally; 12] {
+        let Self {
+            pods,
+            pod_addresses,
+            workloads,
+            policies,
+            services,
+            service_cidrs,
+            service_ports,
+            endpoints,
+            waypoints,
+            waypoint_members,
+            mesh_cidrs,
+            settings: _,
+            flags: _,
+            written: _,
+            settings_tally,
+        } = self;
         [
-            self.pods.tally,
-            self.pod_addresses.tally,
-            self.workloads.tally,
-            self.policies.tally,
-            self.services.tally,
-            self.service_cidrs.tally,
-            self.service_ports.tally,
-            self.endpoints.tally,
-            self.waypoints.tally,
-            self.waypoint_members.tally,
-            self.mesh_cidrs.tally,
-            self.settings_tally,
+            pods.tally,
+            pod_addresses.tally,
+            workloads.tally,
+            policies.tally,
+            services.tally,
+            service_cidrs.tally,
+            service_ports.tally,
+            endpoints.tally,
+            waypoints.tally,
+            waypoint_members.tally,
+            mesh_cidrs.tally,
+            *settings_tally,
         ]
     }
 
