@@ -118,5 +118,12 @@ fn the_terminal_is_given_back() -> Result<()> {
         kill(top.top()?, signal)?;
         top.ends()?;
     }
-    Ok(())
+    // Its terminal goes.
+    let top = Top::start(&bed, "gone.typescript")?;
+    top.shows("default/client")?;
+    let process = top.top()?;
+    drop(top);
+    wait_until(PATIENCE, "top ends with its terminal", || {
+        kill(process, None).is_err()
+    })
 }
