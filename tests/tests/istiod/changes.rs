@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use waysteer::source::xds::proto::authorization::Authorization;
+use waysteer_tests::admin;
 use waysteer_tests::bed::{self, Bed};
 use waysteer_tests::istiod::Resend;
 use waysteer_tests::istiod::resources::{of_policy, of_service, of_workload};
@@ -79,23 +80,27 @@ fn what_is_refused_is_told_and_loses_nothing() -> Result<()> {
     // The rest is applied, the last good version stays.
     meshed.wait_for_verdict(Bed::service(bed::WEB, false), "ServiceWaypoint")?;
     meshed.wait_for_verdict(plain, "WorkloadPlain")?;
-    let (_, body) = waysteer_tests::admin::get(&meshed.bed.socket(), "/status")?;
-    let name = "resource cluster1//Pod/default/far-plain";
-    ensure!(
-        body.contains(name) && body.contains("4 or 16 bytes"),
-        "{body}"
-    );
-    ensure!(
-        meshed
-            .bed
-            .metric("waysteer_xds_rejected", &[("type", "address")])?
-            == 1
-    );
-    let refused = meshed.plane.answers();
-    let refused = refused
-        .iter()
-        .filter_map(|answer| answer.error_detail.as_ref());
-    let messages: Vec<&str> = refused.map(|detail| detail.message.as_str()).collect();
+    // It is told after it was applied.
+    let socket = meshed.bed.socket();
+    wait_until(PATIENCE, "the refusal in the status", || {
+        let page = admin::get(&socket, "/status");
+        page.is_ok_and(|(_, body)| {
+            body.contains("resource cluster1//Pod/default/far-plain")
+                && body.contains("4 or 16 bytes")
+        })
+    })?;
+    wait_until(PATIENCE, "the refusal in the metrics", || {
+        let labels = [("type", "address")];
+        let rejected = meshed.bed.metric("waysteer_xds_rejected", &labels);
+        rejected.is_ok_and(|rejected| rejected == 1)
+    })?;
+    let messages = || -> Vec<String> {
+        let answers = meshed.plane.answers();
+        let refused = answers.into_iter().filter_map(|answer| answer.error_detail);
+        refused.map(|detail| detail.message).collect()
+    };
+    wait_until(PATIENCE, "a nack", || !messages().is_empty())?;
+    let messages = messages();
     ensure!(
         messages.len() == 1 && messages[0].starts_with("cluster1//Pod/default/far-plain: "),
         "{messages:?}"
