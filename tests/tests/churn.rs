@@ -19,7 +19,7 @@ use times::Times;
 
 /// Pods in all; `WAYSTEER_CHURN` is another number.
 const PODS: usize = 500;
-/// That come together.
+/// That come together; `WAYSTEER_CHURN_AT_ONCE` is another number.
 const AT_ONCE: usize = 5;
 /// New connections a second of the others.
 const RATE: u32 = 130;
@@ -34,8 +34,7 @@ const SLACK_KIB: u64 = 2048;
 
 #[test]
 fn nothing_is_left_of_five_hundred_pods() -> Result<()> {
-    let number = std::env::var("WAYSTEER_CHURN").ok();
-    let number = number.map_or(Ok(PODS), |number| number.parse())?;
+    let number = from_environment("WAYSTEER_CHURN", PODS)?;
     let mut bed = Bed::new(&Options {
         tunnel: TunnelKind::StandIn,
         ..Options::default()
@@ -43,7 +42,10 @@ fn nothing_is_left_of_five_hundred_pods() -> Result<()> {
     let wire = Wire::watch(&bed)?;
     fill_memory(&bed)?;
     let load = Load::start(&bed, RATE)?;
-    let mut churn = Churn::default();
+    let mut churn = Churn {
+        at_once: from_environment("WAYSTEER_CHURN_AT_ONCE", AT_ONCE)?,
+        ..Churn::default()
+    };
     // What is allocated once is there after the first.
     churn.add(&mut bed)?;
     churn.remove_all(&mut bed)?;
@@ -53,7 +55,7 @@ fn nothing_is_left_of_five_hundred_pods() -> Result<()> {
         let until = number * (quarter + 1) / 4;
         while churn.times.len() < until {
             churn.add(&mut bed)?;
-            if churn.alive.len() > 2 * AT_ONCE {
+            if churn.alive.len() > 2 * churn.at_once {
                 churn.remove(&mut bed)?;
             }
         }
@@ -88,6 +90,12 @@ fn nothing_is_left_of_five_hundred_pods() -> Result<()> {
     wire.ensure_clean()
 }
 
+fn from_environment(name: &str, default: usize) -> Result<usize> {
+    let number = std::env::var(name).ok();
+    let number = number.map_or(Ok(default), |number| number.parse());
+    number.with_context(|| name.to_owned())
+}
+
 /// The agent remembers its last verdicts; only when it has so many its memory is to stay as it is.
 fn fill_memory(bed: &Bed) -> Result<()> {
     let load = Load::start(bed, 5 * RATE)?;
@@ -100,6 +108,7 @@ fn fill_memory(bed: &Bed) -> Result<()> {
 /// The pods that come and go.
 #[derive(Default)]
 struct Churn {
+    at_once: usize,
     made: usize,
     /// The oldest first.
     alive: VecDeque<String>,
@@ -110,7 +119,7 @@ impl Churn {
     /// Some more, each of which must be captured as soon as it is said to be enrolled.
     fn add(&mut self, bed: &mut Bed) -> Result<()> {
         let mut new = Vec::new();
-        for _ in 0..AT_ONCE {
+        for _ in 0..self.at_once {
             let name = format!("c{}", self.made);
             self.made += 1;
             bed.topology.node.add_pod(&name)?;
@@ -149,8 +158,8 @@ impl Churn {
 
     /// The oldest; every other time their namespaces are gone before the agent is told.
     fn remove(&mut self, bed: &mut Bed) -> Result<()> {
-        let told_first = (self.made / AT_ONCE).is_multiple_of(2);
-        let gone: Vec<String> = self.alive.drain(..AT_ONCE).collect();
+        let told_first = (self.made / self.at_once).is_multiple_of(2);
+        let gone: Vec<String> = self.alive.drain(..self.at_once).collect();
         if told_first {
             self.tell(bed)?;
             let socket = bed.socket();

@@ -98,7 +98,7 @@ pub(crate) fn table(all: &[Measured]) -> String {
     let grows = first.zip(last).map_or(1.0, |(first, last)| {
         last.mesh.workloads as f64 / first.mesh.workloads as f64
     });
-    let _ = writeln!(text, "{:>12}  bar (100000)", format!("×{grows}"));
+    let _ = writeln!(text, "{:>12}  bar (100000)", format!("×{grows:.0}"));
     for (name, value, digits) in ROWS {
         let _ = write!(text, "{name:<32}");
         for measured in all {
