@@ -10,7 +10,7 @@ mod zds;
 
 pub use embedded::{EmbeddedTunnel, PodSockets, Stats, StatsSnapshot, Verdicts};
 pub use view::{SharedCompiler, View};
-pub use zds::{Answer, Kind, Latency, ZdsError, Ztunnel, ZtunnelStatus};
+pub use zds::{Answer, Kind, Latency, Occupant, ZdsError, Ztunnel, ZtunnelStatus, occupant};
 
 use std::os::fd::OwnedFd;
 

@@ -16,6 +16,7 @@ mod stats;
 mod tests;
 
 pub use error::ZdsError;
+pub use socket_file::{Occupant, occupant};
 pub use stats::{Answer, Kind, Latency};
 
 use std::collections::BTreeMap;

@@ -72,30 +72,51 @@ fn remove_stale(path: &Path) -> Result<(), ZdsError> {
         let path = path.to_owned();
         move |source| ZdsError::Socket { what, path, source }
     };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("look for a socket")(error)),
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            let path = path.to_owned();
-            return Err(ZdsError::NoSocket { path });
-        }
-        Ok(_) => {}
-    }
-    let address = SockAddr::unix(path).map_err(failed("make an address"))?;
-    let socket =
-        Socket::new(Domain::UNIX, Type::SEQPACKET, None).map_err(failed("make a socket"))?;
-    // Where the backlog is full somebody lives, too.
-    socket
-        .set_nonblocking(true)
-        .map_err(failed("make a socket"))?;
-    match socket.connect(&address) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed("remove the stale socket"))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        // It answers, if only that it is of another type.
-        Ok(()) | Err(_) => Err(ZdsError::Owned {
+    match occupant(path).map_err(failed("look for a socket"))? {
+        Occupant::Nothing => Ok(()),
+        Occupant::Stale => match fs::remove_file(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(failed("remove the stale socket")),
+        },
+        Occupant::Server => Err(ZdsError::Owned {
+            path: path.to_owned(),
+        }),
+        Occupant::NoSocket => Err(ZdsError::NoSocket {
             path: path.to_owned(),
         }),
     }
+}
+
+/// What is at a path where ztunnel is to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupant {
+    Nothing,
+    /// A socket that nobody listens on: a killed agent left it.
+    Stale,
+    /// Somebody listens.
+    Server,
+    NoSocket,
+}
+
+/// Looks, without waiting. Whoever listens hears of a connection that says nothing.
+///
+/// # Errors
+/// When the path cannot be looked at.
+pub fn occupant(path: &Path) -> io::Result<Occupant> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Occupant::Nothing),
+        Err(error) => return Err(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Ok(Occupant::NoSocket),
+        Ok(_) => {}
+    }
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+    // Where the backlog is full somebody lives, too.
+    socket.set_nonblocking(true)?;
+    Ok(match socket.connect(&address) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Occupant::Stale,
+        Err(error) if error.kind() == ErrorKind::NotFound => Occupant::Nothing,
+        // It answers, if only that it is of another type.
+        Ok(()) | Err(_) => Occupant::Server,
+    })
 }
