@@ -20,7 +20,8 @@ pub struct ProgramReport {
     pub id: u32,
     /// A digest of its instructions: the same for the same code.
     pub tag: String,
-    /// `cgroup` for all sockets of the node, `device` for those of each pod.
+    /// `cgroup` for all sockets of the node, `device` for those of each pod; nothing where it runs
+    /// nowhere.
     pub at: String,
     /// Links by which it runs.
     pub links: usize,
@@ -44,31 +45,20 @@ pub fn programs(root: &Path) -> Result<Vec<ProgramReport>, PinError> {
     }
     let mut reports = Vec::new();
     for generation in pins::generations(root)? {
-        let mut found: BTreeMap<(u32, &'static str), (usize, usize)> = BTreeMap::new();
+        let mut found: BTreeMap<u32, ProgramReport> = BTreeMap::new();
         for link in links(&generation)? {
-            let at = match link.place {
-                Place::Cgroup { .. } => "cgroup",
-                Place::Device { .. } => "device",
-                Place::Nowhere | Place::Elsewhere => "",
-            };
-            let (attached, detached) = found.entry((link.program, at)).or_default();
-            *(if at.is_empty() { detached } else { attached }) += 1;
-        }
-        let mut of_generation: Vec<ProgramReport> = found
-            .into_iter()
-            .map(|((id, at), (links, detached))| {
+            let report = found.entry(link.program).or_insert_with(|| {
                 let report = ProgramReport {
                     generation: generation.path().display().to_string(),
                     abi: generation.abi(),
-                    id,
-                    at: at.to_owned(),
-                    links,
-                    detached,
+                    id: link.program,
                     ..ProgramReport::default()
                 };
-                report.completed(loaded.get(&id))
-            })
-            .collect();
+                report.completed(loaded.get(&link.program))
+            });
+            report.count(link.place);
+        }
+        let mut of_generation: Vec<ProgramReport> = found.into_values().collect();
         of_generation.sort_by(|a, b| (&a.at, &a.name, a.id).cmp(&(&b.at, &b.name, b.id)));
         reports.extend(of_generation);
     }
@@ -85,6 +75,19 @@ fn links(generation: &Generation) -> Result<Vec<LinkInfo>, PinError> {
 }
 
 impl ProgramReport {
+    fn count(&mut self, place: Place) {
+        let at = match place {
+            Place::Cgroup { .. } => "cgroup",
+            Place::Device { .. } => "device",
+            Place::Nowhere | Place::Elsewhere => {
+                self.detached += 1;
+                return;
+            }
+        };
+        self.at = at.to_owned();
+        self.links += 1;
+    }
+
     fn completed(self, info: Option<&ProgramInfo>) -> Self {
         let Some(info) = info else {
             return self;
@@ -97,5 +100,26 @@ impl ProgramReport {
             nanoseconds: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
             ..self
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_one_row_wherever_its_links_lead() {
+        let mut report = ProgramReport::default();
+        let device = Place::Device {
+            index: 2,
+            attach_type: 46,
+        };
+        for place in [Place::Nowhere, device, device, Place::Nowhere] {
+            report.count(place);
+        }
+        assert_eq!(
+            (report.at.as_str(), report.links, report.detached),
+            ("device", 2, 2)
+        );
     }
 }

@@ -1,100 +1,17 @@
 //! `waysteer status`, of a running agent.
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
+mod page;
 
-use serde::Deserialize;
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
+use self::page::{Drift, Node, Pod, Shadow, Source, Status, Xds};
 use super::programs::programs;
 use super::table::{BAD, Cell, GOOD, NOTICE, facts, table};
 use super::time::{ago, span};
 use super::{ShowError, Shown, parse};
-use crate::kernel::programs::ProgramReport;
 use crate::state::PodState;
-
-#[derive(Debug, Deserialize)]
-struct Status {
-    version: String,
-    node: String,
-    source: Source,
-    errors: usize,
-    warnings: usize,
-    diagnostics: Vec<String>,
-    map_error: Option<String>,
-    pods: Vec<Pod>,
-    verification: Node,
-    tunnel: Value,
-    programs: Vec<ProgramReport>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Source {
-    kind: String,
-    xds: Option<Xds>,
-    synced: bool,
-    pods_known: bool,
-    workloads: u64,
-    services: u64,
-    policies: u64,
-    rejected: u64,
-    map_entries: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Xds {
-    address: String,
-    connected: bool,
-    connected_seconds: Option<u64>,
-    age_seconds: u64,
-    last_error: Option<String>,
-    missing: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Pod {
-    uid: String,
-    name: String,
-    namespace: String,
-    netns: String,
-    cookie: Option<u64>,
-    addresses: Vec<IpAddr>,
-    state: PodState,
-    drift: Vec<Drift>,
-    repaired: u64,
-    verified_seconds_ago: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Drift {
-    kind: String,
-    what: String,
-    since_seconds: Option<u64>,
-    attempts: u32,
-    error: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Node {
-    drift: Vec<Drift>,
-    shadows: Vec<Shadow>,
-    verified_seconds_ago: Option<u64>,
-    maps_verified_seconds_ago: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Shadow {
-    hook: String,
-    cgroup: String,
-    before: Vec<Foreign>,
-    absent: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct Foreign {
-    id: u32,
-    name: String,
-}
 
 /// The node and all its pods.
 ///
