@@ -38,6 +38,7 @@ pub mod policies;
 pub mod process;
 pub mod raw;
 pub mod skip;
+pub mod statistics;
 pub mod topology;
 pub mod traces;
 pub mod wait;

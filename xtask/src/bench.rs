@@ -9,16 +9,59 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{command, workspace};
 
+/// Of the benchmark without a subcommand.
+const PARTS: [&str; 10] = [
+    "leg",
+    "passthrough",
+    "plain",
+    "local",
+    "hbone",
+    "inbound",
+    "idle",
+    "packets",
+    "micro",
+    "large",
+];
+
 #[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    #[command(flatten)]
+    datapath: Datapath,
 }
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum What {
     /// What meshes of several sizes cost the agent: time, memory, map writes
     Scale(Scale),
+}
+
+/// Without a subcommand: what redirection costs connections and packets.
+#[derive(Debug, Clone, clap::Args)]
+struct Datapath {
+    /// Fewer rounds, and less in each of them: under two minutes
+    #[arg(long)]
+    quick: bool,
+    /// Only some parts
+    #[arg(long, value_delimiter = ',', value_parser = PARTS)]
+    only: Vec<String>,
+    /// Print one JSON document instead of tables
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// Print tables in Markdown
+    #[arg(long)]
+    markdown: bool,
+    /// Where the chart is written [default: target/bench.svg]
+    #[arg(long)]
+    svg: Option<PathBuf>,
+    /// Keep the ratios of this run in the repository, for later runs to be compared with
+    #[arg(long)]
+    keep: bool,
+    /// Programs without optimization, which are built faster; what goes through tunnels is slow then
+    #[arg(long)]
+    debug: bool,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -38,10 +81,44 @@ struct Scale {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Args { what } = args;
-    match what {
-        What::Scale(args) => scale(args),
+    let Args { what, datapath } = args;
+    if !workspace::is_root() {
+        bail!("the agent under test loads BPF programs, which needs root");
     }
+    match what {
+        None => measure_datapath(datapath),
+        Some(What::Scale(args)) => scale(args),
+    }
+}
+
+fn measure_datapath(args: &Datapath) -> Result<()> {
+    let Datapath {
+        quick,
+        only,
+        json,
+        markdown,
+        svg,
+        keep,
+        debug,
+    } = args;
+    let programs = ["waysteer", "hbone-peer", "waysteer-bench"].map(|name| ["--bin", name]);
+    let binaries = build(programs.as_flattened(), *debug)?;
+    let svg = match svg {
+        Some(path) => path.clone(),
+        None => workspace::target().join("bench.svg"),
+    };
+    let mut measure = Command::new(binaries.join("waysteer-bench"));
+    measure
+        .args(quick.then_some("--quick"))
+        .args(json.then_some("--json"))
+        .args(markdown.then_some("--markdown"))
+        .args(keep.then_some("--keep"))
+        .arg("--svg")
+        .arg(svg);
+    if !only.is_empty() {
+        measure.args(["--only", &only.join(",")]);
+    }
+    become_program(measure)
 }
 
 fn scale(args: &Scale) -> Result<()> {
@@ -51,16 +128,7 @@ fn scale(args: &Scale) -> Result<()> {
         json,
         debug,
     } = args;
-    if !workspace::is_root() {
-        bail!("the agent under test loads BPF programs, which needs root");
-    }
-    let own = std::env::current_exe().context("the running program's path")?;
-    command::run(Command::new(&own).args(["build-ebpf", "--quiet"]))?;
-    // No package is named, as for the demo; an example has the dependencies of tests.
-    let mut build = command::cargo(["build", "--bin", "waysteer", "--example", "scale"]);
-    command::run(build.args((!debug).then_some("--release")))?;
-    let profile = if *debug { "debug" } else { "release" };
-    let binaries = binaries(&own, profile)?;
+    let binaries = build(&["--bin", "waysteer", "--example", "scale"], *debug)?;
     let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
     let mut measure = Command::new(binaries.join("examples/scale"));
     measure
@@ -69,8 +137,24 @@ fn scale(args: &Scale) -> Result<()> {
         .args(["--sizes", &sizes.join(",")])
         .args(million.then_some("--million"))
         .args(json.then_some("--json"));
-    // In our place, so that Ctrl-C reaches nobody but the one who cleans up.
-    Err(measure.exec()).with_context(|| format!("{} could not be started", binaries.display()))
+    become_program(measure)
+}
+
+/// Builds programs and the kernel programs that the agent embeds; says where they are.
+fn build(programs: &[&str], debug: bool) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("the running program's path")?;
+    command::run(Command::new(&own).args(["build-ebpf", "--quiet"]))?;
+    // No package is named, as for the demo; an example has the dependencies of tests.
+    let mut build = command::cargo(["build"]);
+    build.args(programs).args((!debug).then_some("--release"));
+    command::run(&mut build)?;
+    binaries(&own, if debug { "debug" } else { "release" })
+}
+
+/// In our place, so that Ctrl-C reaches nobody but the one who cleans up.
+fn become_program(mut program: Command) -> Result<()> {
+    let line = command::describe(&program);
+    Err(program.exec()).with_context(|| format!("`{line}` could not be started"))
 }
 
 fn binaries(own: &Path, profile: &str) -> Result<PathBuf> {

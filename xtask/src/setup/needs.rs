@@ -68,6 +68,11 @@ pub(super) fn for_testing() -> Vec<Need> {
             install: || apt::install(&["g++"], "a C++ compiler, for libFuzzer,"),
         },
         Need {
+            name: "iptables",
+            look: || command::output("iptables", &["--version"]),
+            install: || apt::install(&["iptables"], "iptables, which is measured against,"),
+        },
+        Need {
             name: "promtool",
             look: || command::output("promtool", &["--version"]).and_then(first_line),
             install: || apt::install(&["prometheus"], "promtool, of Prometheus,"),

@@ -1,0 +1,247 @@
+//! The ways that are compared, with what, and what they must reach.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use clap::ValueEnum;
+use serde::Serialize;
+use waysteer_common::abi::names::OUTBOUND_PORT;
+
+use crate::server::Server;
+use crate::stage::Stage;
+
+/// Parts of the benchmark: `--only`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Topic {
+    /// From the application to the tunnel's listener, and to the same one on loopback
+    Leg,
+    /// To a destination that nobody knows
+    Passthrough,
+    /// To a workload without HBONE
+    Plain,
+    /// To a pod of the same node, past the tunnel and through it
+    Local,
+    /// To another node, over HBONE, and through a waypoint
+    Hbone,
+    /// From outside of the mesh into an enrolled pod
+    Inbound,
+    /// Memory of ten thousand idle connections
+    Idle,
+    /// Runs and instructions of the programs for packets of kept connections
+    Packets,
+    /// The classifier and the packet programs alone, over maps of several sizes
+    Micro,
+    /// Connections while a mesh of 100,000 workloads is in the maps
+    Large,
+}
+
+/// Who dials whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) name: &'static str,
+    from: &'static str,
+    to: &'static str,
+    /// Through tunnels, with cryptography: less of it is enough.
+    pub(crate) is_slow: bool,
+}
+
+/// What is measured of a way in every round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Metric {
+    Connect,
+    Whole,
+    Request,
+    Bulk,
+    Bulk16,
+    /// Of the threads that dial and answer, with what the kernel does for them.
+    ConnectionsOwn,
+    /// Of the agents and the waypoint.
+    ConnectionsAgents,
+    BytesOwn,
+    BytesAgents,
+}
+
+/// A way, what it is measured against, and bars: for times at most, for rates at least.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Comparison {
+    pub(crate) topic: Topic,
+    pub(crate) way: Way,
+    pub(crate) base: Way,
+    pub(crate) bars: &'static [(Metric, f64)],
+}
+
+const fn way(name: &'static str, from: &'static str, to: &'static str) -> Way {
+    Way {
+        name,
+        from,
+        to,
+        is_slow: false,
+    }
+}
+
+const fn slow(name: &'static str, from: &'static str, to: &'static str) -> Way {
+    Way {
+        name,
+        from,
+        to,
+        is_slow: true,
+    }
+}
+
+const LOOPBACK: &str = "loopback";
+const LISTENER: Way = way("listener on loopback", "leg", LOOPBACK);
+const LOCAL: Way = way("plain, same node", "plain", "plain2");
+const REMOTE: Way = way("plain, other node", "plain", "far-plain");
+const BYPASS: Way = way("DirectLocal bypass", "client", "server");
+const TUNNEL: Way = slow("DirectLocal over HBONE", "tclient", "tserver");
+
+pub(crate) const COMPARISONS: [Comparison; 11] = [
+    Comparison {
+        topic: Topic::Leg,
+        way: way("application to listener, waysteer", "leg", "far"),
+        base: LISTENER,
+        bars: &[
+            (Metric::Request, 1.03),
+            (Metric::Whole, 1.05),
+            (Metric::Bulk, 0.97),
+        ],
+    },
+    Comparison {
+        topic: Topic::Leg,
+        way: way("application to listener, iptables", "rules", "far"),
+        base: LISTENER,
+        bars: &[],
+    },
+    Comparison {
+        topic: Topic::Leg,
+        way: way("loopback, pod without agent", "plain", LOOPBACK),
+        base: LISTENER,
+        bars: &[],
+    },
+    Comparison {
+        topic: Topic::Passthrough,
+        way: way("Passthrough", "client", "external"),
+        base: way("plain, external host", "plain", "external"),
+        bars: &[(Metric::Whole, 1.05), (Metric::Bulk, 0.97)],
+    },
+    Comparison {
+        topic: Topic::Plain,
+        way: way("Direct, plain TCP", "client", "far-plain"),
+        base: REMOTE,
+        bars: &[],
+    },
+    Comparison {
+        topic: Topic::Local,
+        way: BYPASS,
+        base: LOCAL,
+        bars: &[(Metric::Whole, 1.1), (Metric::Bulk, 0.95)],
+    },
+    Comparison {
+        topic: Topic::Local,
+        way: BYPASS,
+        base: TUNNEL,
+        bars: &[(Metric::Whole, 0.4), (Metric::Bulk, 3.0)],
+    },
+    Comparison {
+        topic: Topic::Local,
+        way: TUNNEL,
+        base: LOCAL,
+        bars: &[],
+    },
+    Comparison {
+        topic: Topic::Hbone,
+        way: slow("Direct over HBONE", "client", "far"),
+        base: REMOTE,
+        bars: &[],
+    },
+    Comparison {
+        topic: Topic::Hbone,
+        way: slow("ToServerWaypoint", "client", "shop"),
+        base: REMOTE,
+        bars: &[],
+    },
+    Comparison {
+        topic: Topic::Inbound,
+        way: slow("inbound plaintext", "far-plain", "server"),
+        base: way("plain, from another node", "far-plain", "plain2"),
+        bars: &[],
+    },
+];
+
+impl Way {
+    /// The pod that dials.
+    pub(crate) fn from(&self) -> &'static str {
+        self.from
+    }
+
+    /// What is dialled.
+    pub(crate) fn to(&self, stage: &Stage) -> SocketAddr {
+        if self.to == LOOPBACK {
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), OUTBOUND_PORT)
+        } else {
+            stage.address(self.to)
+        }
+    }
+
+    /// Who answers.
+    pub(crate) fn server<'a>(&self, stage: &'a Stage) -> Option<&'a Server> {
+        // A waypoint leads to `far`.
+        stage.server(if self.to == "shop" { "far" } else { self.to })
+    }
+
+    /// Needs what this machine may lack.
+    pub(crate) fn needs_iptables(&self) -> bool {
+        self.from == "rules"
+    }
+}
+
+impl Metric {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Connect,
+        Self::Whole,
+        Self::Request,
+        Self::Bulk,
+        Self::Bulk16,
+        Self::ConnectionsOwn,
+        Self::ConnectionsAgents,
+        Self::BytesOwn,
+        Self::BytesAgents,
+    ];
+
+    /// Words and unit.
+    pub(crate) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Connect => ("connect()", "µs"),
+            Self::Whole => ("connect, request, close", "µs"),
+            Self::Request => ("request on a kept connection", "µs"),
+            Self::Bulk => ("1 stream", "GB/s"),
+            Self::Bulk16 => ("16 streams", "GB/s"),
+            Self::ConnectionsOwn => ("CPU, 1000 connections: ends and kernel", "ms"),
+            Self::ConnectionsAgents => ("CPU, 1000 connections: agents", "ms"),
+            Self::BytesOwn => ("CPU, 1 GB: ends and kernel", "ms"),
+            Self::BytesAgents => ("CPU, 1 GB: agents", "ms"),
+        }
+    }
+
+    /// From seconds, and bytes a second, to the unit.
+    pub(crate) fn in_unit(self, value: f64) -> f64 {
+        match self {
+            Self::Connect | Self::Whole | Self::Request => value * 1e6,
+            Self::Bulk | Self::Bulk16 => value / 1e9,
+            Self::ConnectionsOwn | Self::ConnectionsAgents | Self::BytesOwn | Self::BytesAgents => {
+                value * 1e3
+            }
+        }
+    }
+
+    /// Whether it is about what works for others.
+    pub(crate) fn is_of_agents(self) -> bool {
+        matches!(self, Self::ConnectionsAgents | Self::BytesAgents)
+    }
+
+    /// Whether more is better.
+    pub(crate) fn is_rate(self) -> bool {
+        matches!(self, Self::Bulk | Self::Bulk16)
+    }
+}
