@@ -2,6 +2,7 @@
 
 mod sources;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,17 +91,21 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         }
     };
     let object = Object::find(object)?;
+    let options = LoadOptions {
+        capacities: BTreeMap::from([("POD_TRAFFIC", config.traffic.entries)]),
+        ..LoadOptions::default()
+    };
     let Estate {
         root,
         records,
         generation,
         is_adopted,
         elders,
-    } = Estate::open(&config.pin_root, &object, &LoadOptions::default())?;
+    } = Estate::open(&config.pin_root, &object, &options)?;
     let options = LoadOptions {
         pins: Some(generation.clone()),
         elders: elders.clone(),
-        ..LoadOptions::default()
+        ..options
     };
     let mut loaded = Programs::load(&object, &options)?;
     let cgroup = cgroup::root(config.cgroup.given())?;

@@ -140,6 +140,8 @@ pub enum DumpKind {
     Pods,
     /// The connections that the kernel remembers
     Flows,
+    /// What connections did, by pod and destination
+    Traffic,
     /// What was counted
     Counters,
 }
@@ -153,6 +155,7 @@ impl DumpKind {
             Self::Policies => "policies",
             Self::Pods => "pods",
             Self::Flows => "flows",
+            Self::Traffic => "traffic",
             Self::Counters => "counters",
         }
     }

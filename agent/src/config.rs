@@ -42,6 +42,7 @@ pub struct Config {
     pub admin: Admin,
     pub source: Source,
     pub tunnel: Tunnel,
+    pub traffic: Traffic,
     /// Seconds between two looks at a pod of which nothing was heard.
     pub verify_interval: u32,
     /// A filter as `tracing_subscriber::EnvFilter` reads it.
@@ -100,6 +101,15 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Of the command line tools; for root only.
     pub socket: PathBuf,
+}
+
+/// How finely connections are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// Pairs of a pod and what it connects to that the kernel counts apart.
+    pub entries: u32,
+    /// Pairs of workloads that have metrics of their own.
+    pub series: u32,
 }
 
 /// Where the mesh and the local pods come from.

@@ -346,7 +346,7 @@ pub fn counter_slot(class: Class, reason: Reason) -> u32 {
 /// Number of slots that [`counter_slot`] names.
 pub const COUNTER_SLOTS: u32 = 4 * Reason::SLOTS;
 
-/// The slot of a connection in `TRAFFIC`.
+/// The slot of a connection in `TRAFFIC` and `OTHER_TRAFFIC`.
 #[inline(always)]
 pub fn traffic_slot(class: u8, steer: bool) -> u32 {
     u32::from(class) * 2 + u32::from(steer)

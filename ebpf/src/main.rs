@@ -5,6 +5,12 @@
 
 #![no_std]
 #![no_main]
+// There is no compare and swap on this target, so the stable types have nothing to add with.
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(internal_features, reason = "the only way to an atomic addition")
+)]
 
 mod load;
 mod lookup;

@@ -3,13 +3,15 @@
 //! Hash maps are not preallocated, so the ceiling costs nothing and memory follows use.
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::btf_maps::{
+    Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage,
+};
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
 use waysteer_common::abi::event::VerdictEvent;
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey, TupleKey,
-    WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey, TrafficKey,
+    TupleKey, WaypointKey, WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
@@ -87,6 +89,12 @@ pub(crate) static PACKET_COUNTERS: PerCpuArray<u64, { PacketAction::SLOTS as usi
     PerCpuArray::new();
 #[btf_map]
 pub(crate) static TRAFFIC: PerCpuArray<TrafficValue, { TRAFFIC_SLOTS as usize }> =
+    PerCpuArray::new();
+#[btf_map]
+pub(crate) static POD_TRAFFIC: PerCpuHashMap<TrafficKey, TrafficValue, 16_384, ON_DEMAND> =
+    PerCpuHashMap::new();
+#[btf_map]
+pub(crate) static OTHER_TRAFFIC: PerCpuArray<TrafficValue, { TRAFFIC_SLOTS as usize }> =
     PerCpuArray::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<VerdictEvent, 1_048_576> = RingBuf::new();

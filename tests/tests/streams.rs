@@ -1,5 +1,6 @@
 //! Load, long streams, and how connections begin and end, through the tunnel and past it.
 
+mod apart;
 mod bulk;
 mod cookies;
 mod counted;

@@ -24,6 +24,9 @@ pub async fn dump(args: &DumpArgs) -> anyhow::Result<ExitCode> {
         name: args.name.clone(),
         address: args.address,
     };
+    if args.kind == DumpKind::Traffic && args.address.is_some() {
+        bail!("traffic is counted by destination and not by address: ask by --name");
+    }
     if args.kind == DumpKind::Counters
         && (args.namespace.is_some()
             || args.pod.is_some()
@@ -107,10 +110,12 @@ fn read(
             let local = contents.local_flows()?;
             dump::flows(&flows, &packets, &local, names, filter, width)
         }
+        DumpKind::Traffic => dump::traffic(&contents.pod_traffic()?, names, filter, width),
         DumpKind::Counters => {
             let counters = contents.counters()?;
             let (verdicts, packets) = (counters.verdicts()?, counters.packets()?);
-            dump::counters(&verdicts, &packets, &counters.traffic()?, width)
+            let (traffic, other) = (counters.traffic()?, counters.other_traffic()?);
+            dump::counters(&verdicts, &packets, &traffic, &other, width)
         }
     })
 }

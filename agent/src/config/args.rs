@@ -65,6 +65,14 @@ pub struct ConfigArgs {
     /// NAME.pem and NAME.key for each identity, and ca.pem
     #[arg(long, env = "WAYSTEER_TUNNEL_CERTS")]
     pub tunnel_certs: Option<PathBuf>,
+    /// How many pairs of a pod and what it connects to are counted apart, in the kernel; further
+    /// ones together [default: 16384]
+    #[arg(long, env = "WAYSTEER_TRAFFIC_ENTRIES")]
+    pub traffic_entries: Option<NonZeroU32>,
+    /// How many pairs of workloads have metrics of their own; further ones have destination `other`
+    /// [default: 1000]
+    #[arg(long, env = "WAYSTEER_TRAFFIC_SERIES")]
+    pub traffic_series: Option<NonZeroU32>,
     /// Seconds between two looks at a pod of which nothing was heard [default: 30]
     #[arg(long, env = "WAYSTEER_VERIFY_INTERVAL")]
     pub verify_interval: Option<NonZeroU32>,

@@ -28,6 +28,8 @@ pub(super) struct FileConfig {
     pub(super) source: FileSource,
     #[serde(default)]
     pub(super) tunnel: FileTunnel,
+    #[serde(default)]
+    pub(super) traffic: FileTraffic,
     pub(super) verify_interval: Option<NonZeroU32>,
     pub(super) log: Option<String>,
     pub(super) log_format: Option<LogFormat>,
@@ -65,6 +67,13 @@ pub(super) struct FileTunnel {
     pub(super) socket: Option<PathBuf>,
     pub(super) ca_dir: Option<PathBuf>,
     pub(super) certs: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileTraffic {
+    pub(super) entries: Option<NonZeroU32>,
+    pub(super) series: Option<NonZeroU32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]

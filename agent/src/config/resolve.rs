@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use super::file::{FileAdmin, FileConfig, FileTunnel, TunnelKind};
+use super::file::{FileAdmin, FileConfig, FileTraffic, FileTunnel, TunnelKind};
 use super::{
     Admin, CgroupRoot, Config, ConfigArgs, ConfigError, DirectLocal, Identity, LogFormat, OnStop,
-    PIN_ROOT, Tunnel,
+    PIN_ROOT, Traffic, Tunnel,
 };
 
 const ADMIN_PORT: u16 = 15030;
@@ -19,6 +19,10 @@ const ZTUNNEL_SOCKET: &str = "/var/run/ztunnel/ztunnel.sock";
 const CLUSTER_ID: &str = "Kubernetes";
 const LOG: &str = "info";
 const VERIFY_INTERVAL: u32 = 30;
+const TRAFFIC_ENTRIES: u32 = 16_384;
+const TRAFFIC_SERIES: u32 = 1_000;
+/// What the kernel would need for more is not to be asked for by mistake.
+const MOST_TRAFFIC_ENTRIES: u32 = 1 << 20;
 
 /// `directory` is that of the file: relative paths in the file start there, those of arguments
 /// where the agent was started.
@@ -40,6 +44,7 @@ pub(super) fn resolve(
         admin,
         source,
         tunnel,
+        traffic,
         verify_interval,
         log,
         log_format,
@@ -60,6 +65,8 @@ pub(super) fn resolve(
         tunnel_socket,
         tunnel_ca_dir,
         tunnel_certs,
+        traffic_entries,
+        traffic_series,
         verify_interval: verify_interval_arg,
         log: log_arg,
         log_format: log_format_arg,
@@ -108,6 +115,21 @@ pub(super) fn resolve(
         Tunnel::Embedded { .. } => OnStop::Undo,
         Tunnel::Ztunnel { .. } => OnStop::Leave,
     };
+    let FileTraffic { entries, series } = traffic;
+    let either = |arg: Option<NonZeroU32>, file: Option<NonZeroU32>, default| {
+        arg.or(file).map_or(default, NonZeroU32::get)
+    };
+    let traffic = Traffic {
+        entries: either(traffic_entries, entries, TRAFFIC_ENTRIES),
+        series: either(traffic_series, series, TRAFFIC_SERIES),
+    };
+    if traffic.entries > MOST_TRAFFIC_ENTRIES {
+        return Err(ConfigError::Invalid {
+            key: "traffic.entries",
+            value: traffic.entries.to_string(),
+            expected: "1048576 or less",
+        });
+    }
     let cgroup = paths.either(cgroup_arg, cgroup);
     Ok(Config {
         node: not_empty("node", node_arg.or(node).ok_or_else(|| missing("node"))?)?,
@@ -135,6 +157,7 @@ pub(super) fn resolve(
         admin,
         source,
         tunnel,
+        traffic,
         verify_interval: verify_interval_arg
             .or(verify_interval)
             .map_or(VERIFY_INTERVAL, NonZeroU32::get),

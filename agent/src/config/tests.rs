@@ -82,6 +82,10 @@ fn what_is_not_given_has_a_default() {
         },
         log: "info".into(),
         verify_interval: 30,
+        traffic: Traffic {
+            entries: 16_384,
+            series: 1_000,
+        },
         log_format: LogFormat::Text,
     };
     assert_eq!(config, expected);
@@ -100,6 +104,7 @@ admin = {listen = "[::1]:1", socket = "a.sock"}
 log = "debug"
 log_format = "json"
 verify_interval = 5
+traffic = {entries = 3, series = 4}
 [source]
 kind = "file"
 mesh = "/m"
@@ -122,6 +127,7 @@ admin: {listen: "[::1]:1", socket: a.sock}
 log: debug
 log_format: json
 verify_interval: 5
+traffic: {entries: 3, series: 4}
 source: {kind: file, mesh: /m, pods: /p}
 tunnel: {kind: embedded, certs: certs}
 "#;
@@ -153,6 +159,10 @@ fn every_key_of_the_file_is_read_from_toml_and_yaml() {
             },
             log: "debug".into(),
             verify_interval: 5,
+            traffic: Traffic {
+                entries: 3,
+                series: 4,
+            },
             log_format: LogFormat::Json,
         };
         assert_eq!(config, expected, "{name}");
@@ -181,6 +191,8 @@ fn every_flag_wins_over_the_file() {
         "--log=warn",
         "--log-format=text",
         "--verify-interval=7",
+        "--traffic-entries=5",
+        "--traffic-series=6",
     ]);
     let config = Config::load(Some(&written.0), &args).unwrap();
     let expected = Config {
@@ -208,6 +220,10 @@ fn every_flag_wins_over_the_file() {
         },
         log: "warn".into(),
         verify_interval: 7,
+        traffic: Traffic {
+            entries: 5,
+            series: 6,
+        },
         log_format: LogFormat::Text,
     };
     assert_eq!(config, expected);
@@ -256,6 +272,10 @@ fn mistakes_are_named_with_file_line_and_key() {
             "c.toml:3: invalid IP address syntax",
         ),
         ("node = \"n\"\nnode = \"m\"\n", "c.toml:2: duplicate key"),
+        (
+            "[traffic]\nentries = 0\n",
+            "c.toml:2: invalid value: integer `0`",
+        ),
     ] {
         let error = Written::new("c.toml", text).error();
         assert!(error.starts_with(expected), "{error}");
@@ -279,6 +299,14 @@ fn what_has_no_default_must_be_given() {
         Written::new("c.toml", &empty).error(),
         "node must not be empty"
     );
+}
+
+#[test]
+fn what_the_kernel_would_not_take_is_refused() {
+    let text = format!("{MINIMAL}[traffic]\nentries = 1048577\n");
+    let error = Written::new("c.toml", &text).error();
+    let expected = "traffic.entries is \"1048577\", which is not 1048576 or less";
+    assert_eq!(error, expected);
 }
 
 #[test]

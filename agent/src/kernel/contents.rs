@@ -19,7 +19,7 @@ use waysteer_common::abi::value::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::maps::OpenError;
-use super::observe::Counters;
+use super::observe::{Counters, PodTraffic, PodTrafficEntries, PodTrafficError};
 use super::pins::{self, Generation, PinError};
 use super::wire::Wire;
 use crate::compile::CidrTableKey;
@@ -52,6 +52,8 @@ pub enum ContentsError {
         #[source]
         source: MapError,
     },
+    #[error(transparent)]
+    PodTraffic(#[from] PodTrafficError),
     #[error("what is pinned in {} are not the maps of this version", path.display())]
     Layout {
         path: PathBuf,
@@ -148,6 +150,16 @@ impl Contents {
             path: self.path().to_owned(),
             source,
         })
+    }
+
+    /// What the connections of each pod did.
+    pub fn pod_traffic(&self) -> Result<PodTrafficEntries, ContentsError> {
+        let opened = PodTraffic::open(&mut |name| self.map(name).ok());
+        let opened = opened.map_err(|source| ContentsError::Layout {
+            path: self.path().to_owned(),
+            source,
+        })?;
+        Ok(opened.read()?)
     }
 
     fn hash<K, V>(&self, name: &str) -> Entries<K, V>

@@ -23,14 +23,16 @@ use super::records::{RecordError, Records};
 ///
 /// `SOCKETS` and `PACKET_FLOWS` keep packets of steered connections from leaving in plaintext. A
 /// version that changes one of these has to bring a way to convert it.
-const INHERITED: [(&str, u32); 7] = [
+const INHERITED: [(&str, u32); 9] = [
     ("SOCKETS", 1),
     ("FLOWS", 1),
     ("PACKET_FLOWS", 1),
     ("LOCAL_FLOWS", 1),
     ("COUNTERS", 1),
     ("PACKET_COUNTERS", 1),
-    ("TRAFFIC", 1),
+    ("TRAFFIC", 3),
+    ("POD_TRAFFIC", 3),
+    ("OTHER_TRAFFIC", 3),
 ];
 
 /// The pins of this node, for one agent.

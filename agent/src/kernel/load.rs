@@ -14,7 +14,7 @@ use super::log::{self, KernelLog, LogError};
 use super::maps::{Maps, OpenError};
 use super::memory::GiveBack;
 use super::object::Object;
-use super::observe::{Counters, Events, FlowVerdicts};
+use super::observe::{Counters, Events, FlowVerdicts, PodTraffic};
 use super::pins::{self, Generation, PinError};
 use super::privileges::hint;
 use super::{bpf, btf};
@@ -48,7 +48,7 @@ pub struct LoadOptions {
 
 /// The maps that are pinned, and so outlive the process: all that the programs share with an agent
 /// but its log.
-pub(super) const PINNED_MAPS: [&str; 20] = [
+pub(super) const PINNED_MAPS: [&str; 22] = [
     "SETTINGS",
     "PODS",
     "POD_ADDRESSES",
@@ -68,6 +68,8 @@ pub(super) const PINNED_MAPS: [&str; 20] = [
     "COUNTERS",
     "PACKET_COUNTERS",
     "TRAFFIC",
+    "POD_TRAFFIC",
+    "OTHER_TRAFFIC",
     "EVENTS",
 ];
 
@@ -105,6 +107,7 @@ pub struct Loaded {
     pub programs: Programs,
     pub maps: Maps,
     pub counters: Counters,
+    pub pod_traffic: PodTraffic,
     pub events: Events,
     pub flows: FlowVerdicts,
     pub explainer: Explainer,
@@ -161,6 +164,7 @@ impl Programs {
         let mut take = |name: &'static str| ebpf.take_map(name);
         let maps = Maps::open(&mut take)?;
         let counters = Counters::open(&mut take)?;
+        let pod_traffic = PodTraffic::open(&mut take)?;
         let events = Events::open(&mut take)?;
         let flows = FlowVerdicts::open(&mut take)?;
         Ok(Loaded {
@@ -174,6 +178,7 @@ impl Programs {
             },
             maps,
             counters,
+            pod_traffic,
             events,
             flows,
             explainer,

@@ -1,6 +1,6 @@
 //! The configuration in the kernel, and the only place that writes it.
 
-mod batch;
+pub(super) mod batch;
 mod error;
 mod order;
 mod store;

@@ -2,6 +2,7 @@
 //! input of configuration.
 
 mod events;
+mod pods;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use waysteer_common::abi::value::{TrafficValue, VerdictValue};
 use waysteer_common::verdict::{Class, PacketAction, Reason, Verdict, counter_slot, traffic_slot};
 
 pub use self::events::{EventError, EventStream, Events, VerdictReport};
+pub use self::pods::{PodTraffic, PodTrafficEntries, PodTrafficError};
 use super::maps::OpenError;
 use super::wire::Wire;
 use crate::address;
@@ -32,7 +34,11 @@ pub struct Counters {
     verdicts: PerCpuArray<MapData, u64>,
     packets: PerCpuArray<MapData, u64>,
     traffic: PerCpuArray<MapData, Wire<TrafficValue>>,
+    other: PerCpuArray<MapData, Wire<TrafficValue>>,
 }
+
+/// By class, and whether connections were steered.
+pub type ClassTraffic = BTreeMap<(Class, bool), Traffic>;
 
 /// What the connections of one class did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +59,7 @@ impl Counters {
             verdicts: typed("COUNTERS", take)?,
             packets: typed("PACKET_COUNTERS", take)?,
             traffic: typed("TRAFFIC", take)?,
+            other: typed("OTHER_TRAFFIC", take)?,
         })
     }
 
@@ -80,27 +87,35 @@ impl Counters {
             .collect()
     }
 
-    /// By class, and whether the connections were steered.
-    pub fn traffic(&self) -> Result<BTreeMap<(Class, bool), Traffic>, ObserveError> {
-        let pairs = Class::ALL
-            .iter()
-            .flat_map(|class| [(*class, false), (*class, true)]);
-        pairs
-            .map(|(class, steer)| {
-                let slot = traffic_slot(class.number(), steer);
-                let values = self.traffic.get(&slot, 0);
-                let values = values.map_err(|source| ObserveError {
-                    map: "TRAFFIC",
-                    source,
-                })?;
-                let mut total = Traffic::default();
-                for Wire(value) in values.iter() {
-                    total.add(value);
-                }
-                Ok(((class, steer), total))
-            })
-            .collect()
+    /// Of all pods.
+    pub fn traffic(&self) -> Result<ClassTraffic, ObserveError> {
+        by_class("TRAFFIC", &self.traffic)
     }
+
+    /// What of it no pod's entry had room for.
+    pub fn other_traffic(&self) -> Result<ClassTraffic, ObserveError> {
+        by_class("OTHER_TRAFFIC", &self.other)
+    }
+}
+
+fn by_class(
+    map: &'static str,
+    array: &PerCpuArray<MapData, Wire<TrafficValue>>,
+) -> Result<ClassTraffic, ObserveError> {
+    let pairs = Class::ALL
+        .iter()
+        .flat_map(|class| [(*class, false), (*class, true)]);
+    pairs
+        .map(|(class, steer)| {
+            let values = array.get(&traffic_slot(class.number(), steer), 0);
+            let values = values.map_err(|source| ObserveError { map, source })?;
+            let mut total = Traffic::default();
+            for Wire(value) in values.iter() {
+                total.add(value);
+            }
+            Ok(((class, steer), total))
+        })
+        .collect()
 }
 
 impl fmt::Debug for Counters {
@@ -110,6 +125,33 @@ impl fmt::Debug for Counters {
 }
 
 impl Traffic {
+    /// Adds what another one has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.add(&other.to_wire());
+    }
+
+    /// Of both directions.
+    pub fn bytes(&self) -> u64 {
+        self.bytes_sent.wrapping_add(self.bytes_received)
+    }
+
+    fn to_wire(self) -> TrafficValue {
+        let Self {
+            opened,
+            closed,
+            bytes_sent,
+            bytes_received,
+            duration_ns,
+        } = self;
+        TrafficValue {
+            opened,
+            closed,
+            bytes_sent,
+            bytes_received,
+            duration_ns,
+        }
+    }
+
     fn add(&mut self, value: &TrafficValue) {
         let TrafficValue {
             opened,
@@ -118,11 +160,11 @@ impl Traffic {
             bytes_received,
             duration_ns,
         } = value;
-        self.opened = self.opened.wrapping_add(opened.get());
-        self.closed = self.closed.wrapping_add(closed.get());
-        self.bytes_sent = self.bytes_sent.wrapping_add(bytes_sent.get());
-        self.bytes_received = self.bytes_received.wrapping_add(bytes_received.get());
-        self.duration_ns = self.duration_ns.wrapping_add(duration_ns.get());
+        self.opened = self.opened.wrapping_add(*opened);
+        self.closed = self.closed.wrapping_add(*closed);
+        self.bytes_sent = self.bytes_sent.wrapping_add(*bytes_sent);
+        self.bytes_received = self.bytes_received.wrapping_add(*bytes_received);
+        self.duration_ns = self.duration_ns.wrapping_add(*duration_ns);
     }
 }
 

@@ -5,6 +5,7 @@ mod flows;
 mod pods;
 mod policies;
 mod services;
+mod traffic;
 mod workloads;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ pub use self::flows::flows;
 pub use self::pods::pods;
 pub use self::policies::policies;
 pub use self::services::{Sets, services, waypoints};
+pub use self::traffic::traffic;
 pub use self::workloads::workloads;
 use super::table::{Cell, fitted};
 use crate::names::Id;

@@ -2,6 +2,7 @@
 
 use zerocopy::network_endian::{U16, U32, U64};
 
+use super::value::VerdictValue;
 use super::wire;
 use crate::addr::Address;
 
@@ -161,6 +162,49 @@ impl TupleKey {
             source_port: self.source_port,
             destination_port: self.destination_port,
             padding: [0; 4],
+        }
+    }
+}
+
+wire! {
+    /// Key of `POD_TRAFFIC`: who had connections with whom, and how.
+    pub struct TrafficKey {
+        /// Netns cookie of the pod; with [`TrafficKey::LEFT`] a digest of the agent's.
+        pub source: U64,
+        /// Id of the service that was dialled, else of the workload: of a steered connection the one
+        /// that the tunnel dials. 0 where nothing is known.
+        pub destination: U64,
+        /// [`crate::verdict::Class`].
+        pub class: u8,
+        /// [`TrafficKey::STEER`], [`TrafficKey::SERVICE`] and [`TrafficKey::LEFT`].
+        pub flags: u8,
+        pub padding: [u8; 6],
+    }
+}
+
+impl TrafficKey {
+    /// Connections that went into the tunnel.
+    pub const STEER: u8 = 1;
+    /// The destination is a service's id, and not a workload's.
+    pub const SERVICE: u8 = 2;
+    /// Written by the agent: what pods of one source workload had counted before they left.
+    pub const LEFT: u8 = 4;
+
+    #[inline(always)]
+    pub fn of(netns: u64, verdict: &VerdictValue) -> Self {
+        let is_steered = verdict.flags & VerdictValue::STEER != 0;
+        let steer = if is_steered { Self::STEER } else { 0 };
+        let (destination, service) = if verdict.service == U64::ZERO {
+            (verdict.workload, 0)
+        } else {
+            (verdict.service, Self::SERVICE)
+        };
+        Self {
+            source: U64::new(netns),
+            destination,
+            class: verdict.class,
+            flags: steer | service,
+            padding: [0; 6],
         }
     }
 }

@@ -176,13 +176,14 @@ wire! {
 }
 
 wire! {
-    /// Value of `TRAFFIC`: what the connections of one class did, steered and bypassed apart; see
-    /// [`crate::verdict::traffic_slot`].
+    /// Value of `TRAFFIC`, `POD_TRAFFIC` and `OTHER_TRAFFIC`: what connections did, steered and
+    /// bypassed apart. In the order of the machine, since a program may be interrupted by another
+    /// one that counts the same: it adds in one instruction.
     pub struct TrafficValue {
-        pub opened: U64,
-        pub closed: U64,
-        pub bytes_sent: U64,
-        pub bytes_received: U64,
-        pub duration_ns: U64,
+        pub opened: u64,
+        pub closed: u64,
+        pub bytes_sent: u64,
+        pub bytes_received: u64,
+        pub duration_ns: u64,
     }
 }

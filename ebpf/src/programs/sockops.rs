@@ -1,6 +1,7 @@
 //! `sock_ops`: at `TCP_CONNECT_CB` the whole tuple is known and the SYN not yet sent.
 
 mod bytes;
+mod traffic;
 
 use aya_ebpf::bindings::{
     BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
@@ -10,11 +11,11 @@ use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_sock_ops_cb_flags_s
 use aya_ebpf::macros;
 use aya_ebpf::programs::SockOpsContext;
 use waysteer_common::abi::key::TupleKey;
-use waysteer_common::abi::value::{LocalFlowValue, SocketValue, TrafficValue, VerdictValue};
-use waysteer_common::verdict::{PacketAction, Reason, traffic_slot};
+use waysteer_common::abi::value::{LocalFlowValue, SocketValue, VerdictValue};
+use waysteer_common::verdict::{PacketAction, Reason};
 use zerocopy::network_endian::U64;
 
-use crate::maps::{FLOWS, LOCAL_FLOWS, TRAFFIC};
+use crate::maps::{FLOWS, LOCAL_FLOWS};
 use crate::{load, lookup, maps, report};
 
 #[macros::sock_ops]
@@ -46,7 +47,7 @@ fn connecting(ops: *mut bpf_sock_ops) {
     } else if verdict.reason == Reason::LocalBypass as u8 {
         local_bypass(netns, &tuple);
     }
-    opened(&verdict);
+    traffic::opened(netns, &verdict);
     // SAFETY: the helper accepts the context of this program type.
     unsafe { bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG as i32) };
 }
@@ -96,31 +97,9 @@ fn state_changed(ops: *mut bpf_sock_ops) {
     let sent = bytes::sent(ops, last);
     let received = bytes::received(ops, last);
     let duration = report::now().wrapping_sub(value.decided_at.get());
-    update(&value.verdict, |traffic| {
-        add(&mut traffic.closed, 1);
-        add(&mut traffic.bytes_sent, sent);
-        add(&mut traffic.bytes_received, received);
-        add(&mut traffic.duration_ns, duration);
-    });
-}
-
-#[inline(always)]
-fn opened(verdict: &VerdictValue) {
-    update(verdict, |traffic| add(&mut traffic.opened, 1));
-}
-
-#[inline(always)]
-fn update(verdict: &VerdictValue, change: impl FnOnce(&mut TrafficValue)) {
-    let slot = traffic_slot(verdict.class, verdict.flags & VerdictValue::STEER != 0);
-    if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
-        // SAFETY: the slot is this CPU's own.
-        change(unsafe { &mut *traffic });
-    }
-}
-
-#[inline(always)]
-fn add(counter: &mut U64, amount: u64) {
-    *counter = U64::new(counter.get().wrapping_add(amount));
+    // SAFETY: the helper accepts the context of this program type.
+    let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
+    traffic::closed(netns, &value.verdict, sent, received, duration);
 }
 
 #[inline(always)]

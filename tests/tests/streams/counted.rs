@@ -18,7 +18,7 @@ const BYTES: u64 = 1_234_567;
 
 /// How the client takes its leave.
 #[derive(Debug, Clone, Copy)]
-enum Leave {
+pub(super) enum Leave {
     /// Before the server, whose end it waits for.
     First,
     /// Before the server, and is gone when the server ends.
@@ -43,10 +43,14 @@ fn sinks(bed: &Bed) -> Result<Vec<Server>> {
 
 /// Sends, gets as much back, and leaves.
 fn exchange(connection: Connection, leave: Leave) -> Result<()> {
+    exchange_bytes(connection, leave, BYTES)
+}
+
+pub(super) fn exchange_bytes(connection: Connection, leave: Leave, bytes: u64) -> Result<()> {
     let stream = &connection.stream;
-    let mut answer = vec![0; usize::try_from(BYTES)?];
+    let mut answer = vec![0; usize::try_from(bytes)?];
     std::thread::scope(|scope| -> Result<()> {
-        let sender = scope.spawn(|| bulk::send(stream, BYTES));
+        let sender = scope.spawn(|| bulk::send(stream, bytes));
         (&*stream).read_exact(&mut answer)?;
         sender.join().expect("no panic")?;
         Ok(())

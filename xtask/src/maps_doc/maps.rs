@@ -74,6 +74,10 @@ fn parse_static(statement: &str, abi: &Abi) -> Result<Map> {
         ("HashMap", [key, value, size, "ON_DEMAND"]) => {
             ("hash, on demand", Some(key), value, entries(size)?)
         }
+        ("PerCpuHashMap", [key, value, size, "ON_DEMAND"]) => {
+            let kind = "hash per CPU, on demand";
+            (kind, Some(key), value, entries(size)?)
+        }
         ("LruHashMap", [key, value, size]) => ("LRU hash", Some(key), value, entries(size)?),
         ("LpmTrie", [key, value, size]) => ("longest prefix", Some(key), value, entries(size)?),
         ("SkStorage", [value]) => ("socket storage", None, value, Capacity::Sockets),

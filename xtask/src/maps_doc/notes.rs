@@ -108,6 +108,16 @@ pub(super) const NOTES: &[Note] = &[
         "counts from the loading of the programs on",
     ),
     note(
+        "POD_TRAFFIC",
+        "the same of each pod, by destination",
+        "counted in `OTHER_TRAFFIC`",
+    ),
+    note(
+        "OTHER_TRAFFIC",
+        "what has no room in `POD_TRAFFIC`, by class, steered and bypassed apart",
+        "counts from the loading of the programs on",
+    ),
+    note(
         "EVENTS",
         "every verdict, while the agent reads them",
         "counted as `event_lost`",

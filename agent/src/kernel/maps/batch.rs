@@ -9,15 +9,15 @@ use nix::libc::{ENOENT, ENOSPC};
 use crate::kernel::bpf::{self, BatchAttr, Command};
 
 /// The map itself, and the sizes of what is in it.
-pub(super) struct Batches<'a> {
-    pub(super) map: BorrowedFd<'a>,
-    pub(super) key: usize,
-    pub(super) value: usize,
+pub(in crate::kernel) struct Batches<'a> {
+    pub(in crate::kernel) map: BorrowedFd<'a>,
+    pub(in crate::kernel) key: usize,
+    pub(in crate::kernel) value: usize,
 }
 
 /// How far a reader has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Position {
+pub(in crate::kernel) enum Position {
     #[default]
     Start,
     /// The kernel's own: a bucket of a hash map, a key of a trie.
@@ -27,31 +27,31 @@ pub(super) enum Position {
 
 /// Keys and values, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) keys: Vec<u8>,
-    pub(super) values: Vec<u8>,
+pub(in crate::kernel) struct Batch {
+    pub(in crate::kernel) keys: Vec<u8>,
+    pub(in crate::kernel) values: Vec<u8>,
 }
 
 /// What became of entries that were to be written.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(in crate::kernel) struct Written {
     /// By their numbers, in order.
-    pub(super) refused: Vec<(usize, io::Error)>,
-    pub(super) syscalls: u64,
+    pub(in crate::kernel) refused: Vec<(usize, io::Error)>,
+    pub(in crate::kernel) syscalls: u64,
 }
 
 impl Batches<'_> {
     /// Entries that are written by one call.
-    pub(super) const WRITTEN: usize = 1024;
+    pub(in crate::kernel) const WRITTEN: usize = 1024;
 
     /// Writes entries in their order. One that is refused does not keep back those behind it: a full
     /// map still takes new values of keys that it has.
-    pub(super) fn update(&self, entries: &Batch) -> Written {
+    pub(in crate::kernel) fn update(&self, entries: &Batch) -> Written {
         self.write(Command::MapUpdateBatch, &entries.keys, &entries.values)
     }
 
     /// Takes entries out, in their order.
-    pub(super) fn delete(&self, keys: &[u8]) -> Written {
+    pub(in crate::kernel) fn delete(&self, keys: &[u8]) -> Written {
         self.write(Command::MapDeleteBatch, keys, &[])
     }
 
@@ -109,7 +109,11 @@ impl Batches<'_> {
     }
 
     /// About so many entries from there on.
-    pub(super) fn read(&self, position: &mut Position, entries: u32) -> io::Result<Batch> {
+    pub(in crate::kernel) fn read(
+        &self,
+        position: &mut Position,
+        entries: u32,
+    ) -> io::Result<Batch> {
         let mut room = entries;
         loop {
             match self.read_into(position, room) {

@@ -1,12 +1,13 @@
-//! `COUNTERS`, `PACKET_COUNTERS` and `TRAFFIC`: what has been counted since the maps were made.
+//! `COUNTERS`, `PACKET_COUNTERS`, `TRAFFIC` and `OTHER_TRAFFIC`: what has been counted since the maps were made.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use waysteer_common::verdict::{Class, PacketAction, Reason};
 
+use super::traffic::path;
 use super::{Dump, Facts, Filter, Row};
-use crate::kernel::observe::Traffic;
+use crate::kernel::observe::{ClassTraffic, Traffic};
 use crate::show::table::Cell;
 
 #[derive(Debug, Serialize)]
@@ -24,7 +25,8 @@ struct Counter {
 pub fn counters(
     verdicts: &BTreeMap<(Class, Reason), u64>,
     packets: &BTreeMap<PacketAction, u64>,
-    traffic: &BTreeMap<(Class, bool), Traffic>,
+    traffic: &ClassTraffic,
+    other: &ClassTraffic,
     width: Option<usize>,
 ) -> Dump {
     let verdicts = verdicts.iter().map(|((class, reason), count)| Counter {
@@ -41,7 +43,17 @@ pub fn counters(
         path: None,
         count: *count,
     });
-    let traffic = traffic.iter().flat_map(|((class, steered), traffic)| {
+    let connections = [("TRAFFIC", traffic), ("OTHER_TRAFFIC", other)];
+    let connections = connections
+        .into_iter()
+        .flat_map(|(map, traffic)| of_connections(map, traffic));
+    let all = verdicts.chain(packets).chain(connections);
+    let happened = all.filter(|counter| counter.count > 0).collect();
+    Dump::of(happened, &Filter::default(), width)
+}
+
+fn of_connections(map: &'static str, traffic: &ClassTraffic) -> impl Iterator<Item = Counter> {
+    traffic.iter().flat_map(move |((class, steered), traffic)| {
         let Traffic {
             opened,
             closed,
@@ -57,16 +69,13 @@ pub fn counters(
             ("duration_milliseconds", duration_ns / 1_000_000),
         ];
         counts.map(|(what, count)| Counter {
-            map: "TRAFFIC",
+            map,
             class: Some(class.label()),
             what,
-            path: Some(if *steered { "tunnel" } else { "bypass" }),
+            path: Some(path(*steered)),
             count,
         })
-    });
-    let all = verdicts.chain(packets).chain(traffic);
-    let happened = all.filter(|counter| counter.count > 0).collect();
-    Dump::of(happened, &Filter::default(), width)
+    })
 }
 
 impl Row for Counter {

@@ -18,7 +18,7 @@ use crate::compile::CidrTableKey;
 use crate::kernel::observe::Traffic;
 use crate::names::Names;
 
-fn names() -> Names {
+pub(super) fn names() -> Names {
     let mut names = Names::default();
     names.workloads.insert(Id(0xa1), "default/web-1".into());
     names.workloads.insert(Id(0xa2), "default/web-2".into());
@@ -29,7 +29,7 @@ fn names() -> Names {
     names
 }
 
-fn plain(dump: &Dump) -> String {
+pub(super) fn plain(dump: &Dump) -> String {
     anstream::adapter::strip_str(&dump.text).to_string()
 }
 
@@ -355,11 +355,16 @@ COUNTERS         Passthrough  Unknown        -       7
 PACKET_COUNTERS  -            outbound_held  -       2
 TRAFFIC          Passthrough  opened         bypass  7
 TRAFFIC          Passthrough  sent_bytes     bypass  5
+OTHER_TRAFFIC    Direct       closed         tunnel  1
 ";
-    assert_eq!(
-        plain(&counters(&verdicts, &packets, &traffic, None)),
-        expected
-    );
-    let none = counters(&BTreeMap::new(), &BTreeMap::new(), &BTreeMap::new(), None);
+    let closed = Traffic {
+        closed: 1,
+        ..Traffic::default()
+    };
+    let other = BTreeMap::from([((Class::Direct, true), closed)]);
+    let all = counters(&verdicts, &packets, &traffic, &other, None);
+    assert_eq!(plain(&all), expected);
+    let (none, empty) = (BTreeMap::new(), BTreeMap::new());
+    let none = counters(&BTreeMap::new(), &BTreeMap::new(), &none, &empty, None);
     assert_eq!(none.text, "nothing was counted so far\n");
 }
