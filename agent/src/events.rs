@@ -62,18 +62,22 @@ fn policy(
     };
     let unknown = "not evaluated: policies are being written, or something was rejected that may \
                    be one, or may be this pod or its neighbour";
-    let by_policy = matches!(
-        verdict.reason,
-        Reason::LocalBypass | Reason::LocalPolicy | Reason::LocalNotEvaluated
-    );
-    if !is_asked_for || !by_policy {
+    if !is_asked_for {
         return None;
     }
-    let to = socket_from_wire(destination, port)?;
-    let decided = view.with(|compiler| compiler.authorizations().decide(netns, to.ip(), port));
+    let to = match verdict.reason {
+        Reason::LocalBypass | Reason::LocalPolicy | Reason::LocalNotEvaluated => {
+            socket_from_wire(destination, port)?
+        }
+        Reason::ServiceLocalBypass => {
+            socket_from_wire(verdict.next_hop.address, verdict.next_hop.port)?
+        }
+        _ => return None,
+    };
+    let decided = view.with(|compiler| compiler.authorizations().decide(netns, to.ip(), to.port()));
     match decided {
         Some(decision) => Some(decision.to_string()),
-        None => (verdict.reason != Reason::LocalBypass).then(|| unknown.to_owned()),
+        None => verdict.steer.then(|| unknown.to_owned()),
     }
 }
 

@@ -4,13 +4,14 @@
 //! match wins, in the order of the classification table of ARCHITECTURE.md. A look-up that meets a
 //! dangling reference steers: the tunnel refuses what it cannot protect, a bypass would not.
 
+mod neighbour;
+
 pub use crate::lookup::{Flow, Lookup};
 
 use zerocopy::network_endian::{U16, U32, U64};
 
 use crate::abi::key::{
-    AddressKey, CidrKey, EndpointKey, PolicyKey, ServiceKey, ServicePortKey, WaypointKey,
-    WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, ServiceKey, ServicePortKey, WaypointKey, WaypointMemberKey,
 };
 use crate::abi::names::HBONE_PORT;
 use crate::abi::pod::PodValue;
@@ -30,13 +31,18 @@ pub fn classify<L: Lookup>(flow: &Flow<'_>, lookup: &L) -> Verdict {
 /// filled in place.
 #[inline(always)]
 pub fn classify_into<L: Lookup>(flow: &Flow<'_>, lookup: &L, verdict: &mut Verdict) {
-    match route(flow, lookup, verdict) {
-        Route::Decided => {}
-        Route::Unresolved(hop) => unresolved(verdict, hop),
+    let node = lookup.settings().flags.get();
+    let route = match route(flow, lookup, node, verdict) {
         Route::Via(set, hop) => match pick(lookup, set) {
-            Some(endpoint) => to_endpoint(flow, endpoint, hop, verdict),
-            None => unresolved(verdict, hop),
+            Some(endpoint) => to_endpoint(flow, lookup, node, endpoint, hop, verdict),
+            None => Route::Unresolved(hop),
         },
+        route => route,
+    };
+    match route {
+        Route::Decided | Route::Via(..) => {}
+        Route::Unresolved(hop) => unresolved(verdict, hop),
+        Route::Local(workload) => neighbour::decide(flow, lookup, node, workload, verdict),
     }
 }
 
@@ -46,6 +52,9 @@ enum Route<'a> {
     /// A set of endpoints was named, but is not there or empty.
     Unresolved(Hop),
     Via(&'a EndpointSetValue, Hop),
+    /// Application to application, if nothing speaks against it; the next hop is filled in for that.
+    /// One place for rows 6 and 8: the verifier follows what is written twice twice.
+    Local(&'a WorkloadValue),
 }
 
 /// What the endpoints of a set are to the flow.
@@ -57,8 +66,12 @@ enum Hop {
 
 /// Rows 1 to 5 and 7 to 10.
 #[inline(always)]
-fn route<'a, L: Lookup>(flow: &Flow<'_>, lookup: &'a L, verdict: &mut Verdict) -> Route<'a> {
-    let node = lookup.settings().flags.get();
+fn route<'a, L: Lookup>(
+    flow: &Flow<'_>,
+    lookup: &'a L,
+    node: u32,
+    verdict: &mut Verdict,
+) -> Route<'a> {
     if is_own_address(flow, lookup) {
         return flow.bypass(verdict, Class::Passthrough, Reason::OwnAddress);
     }
@@ -73,7 +86,7 @@ fn route<'a, L: Lookup>(flow: &Flow<'_>, lookup: &'a L, verdict: &mut Verdict) -
     if let Some(workload) = lookup.workload(&AddressKey {
         address: flow.destination,
     }) {
-        return to_workload(flow, lookup, node, workload, verdict);
+        return to_workload(flow, lookup, workload, verdict);
     }
     if let Some(service) = find_service(flow, lookup, node) {
         return to_service(flow, lookup, service, verdict);
@@ -189,8 +202,7 @@ fn to_service<'a, L: Lookup>(
 fn to_workload<'a, L: Lookup>(
     flow: &Flow<'_>,
     lookup: &'a L,
-    node: u32,
-    workload: &WorkloadValue,
+    workload: &'a WorkloadValue,
     verdict: &mut Verdict,
 ) -> Route<'a> {
     let flags = workload.flags.get();
@@ -212,54 +224,11 @@ fn to_workload<'a, L: Lookup>(
     }
     // Row 8.
     if flags & WorkloadValue::LOCAL != 0 {
-        let reason = local_reason(flow, lookup, node, workload);
-        if reason == Reason::LocalBypass {
-            verdict.steer = false;
-            return decided(verdict, Class::DirectLocal, reason);
-        }
-        decided(verdict, Class::DirectLocal, reason);
-    } else {
-        decided(verdict, Class::Direct, Reason::WorkloadHbone);
+        return Route::Local(workload);
     }
     verdict.next_hop.port = HBONE_PORT;
     verdict.next_hop.hbone = true;
-    Route::Decided
-}
-
-/// Whether a workload of this node may be reached past the tunnel.
-#[inline(always)]
-fn local_reason<L: Lookup>(
-    flow: &Flow<'_>,
-    lookup: &L,
-    node: u32,
-    workload: &WorkloadValue,
-) -> Reason {
-    let flags = workload.flags.get();
-    if node & SettingsValue::DIRECT_LOCAL_BYPASS == 0 {
-        return Reason::LocalTunnel;
-    }
-    if flags & WorkloadValue::TUNNELLED != 0 {
-        return Reason::LocalTunnelled;
-    }
-    if flags & WorkloadValue::ENROLLED == 0 {
-        return Reason::LocalNotEnrolled;
-    }
-    // A rejected entry may have been a policy.
-    if node & (SettingsValue::INCOMPLETE | SettingsValue::POLICIES_CHANGE) != 0 {
-        return Reason::LocalNotEvaluated;
-    }
-    if flags & WorkloadValue::POLICY == 0 {
-        return Reason::LocalBypass;
-    }
-    match lookup.policy(&PolicyKey {
-        netns: U64::new(flow.netns),
-        policies: workload.policies,
-        padding: [0; 4],
-    }) {
-        Some(policy) if policy.allows(U16::new(flow.port)) => Reason::LocalBypass,
-        Some(_) => Reason::LocalPolicy,
-        None => Reason::LocalNotEvaluated,
-    }
+    decided(verdict, Class::Direct, Reason::WorkloadHbone)
 }
 
 #[inline(always)]
@@ -310,24 +279,32 @@ fn pick<'a, L: Lookup>(lookup: &'a L, set: &EndpointSetValue) -> Option<&'a Endp
 
 /// Rows 3, 6 and 7: what the endpoint picked makes of the flow.
 #[inline(always)]
-fn to_endpoint(flow: &Flow<'_>, endpoint: &EndpointValue, hop: Hop, verdict: &mut Verdict) {
+fn to_endpoint<'a, L: Lookup>(
+    flow: &Flow<'_>,
+    lookup: &'a L,
+    node: u32,
+    endpoint: &EndpointValue,
+    hop: Hop,
+    verdict: &mut Verdict,
+) -> Route<'a> {
     let flags = endpoint.flags.get();
     let has_v4 = flags & EndpointValue::V4 != 0;
     let has_v6 = flags & EndpointValue::V6 != 0;
     if flags & EndpointValue::REMOTE != 0 || !(has_v4 || has_v6) {
-        if hop == Hop::Destination && flags & EndpointValue::REMOTE != 0 {
-            decided(verdict, Class::Direct, Reason::RemoteNetwork);
+        return if hop == Hop::Destination && flags & EndpointValue::REMOTE != 0 {
+            decided(verdict, Class::Direct, Reason::RemoteNetwork)
         } else if hop == Hop::Destination {
-            decided(verdict, Class::Direct, Reason::EndpointUnresolved);
+            decided(verdict, Class::Direct, Reason::EndpointUnresolved)
         } else {
-            unresolved(verdict, hop);
-        }
-        return;
+            Route::Unresolved(hop)
+        };
     }
     let next_hop = &mut verdict.next_hop;
     next_hop.workload = endpoint.workload.get();
     // The family that was dialled, where the endpoint has it.
-    next_hop.address = if has_v4 && (!has_v6 || flow.destination.is_v4()) {
+    let dials_v4 = flow.destination.is_v4();
+    let has_family = if dials_v4 { has_v4 } else { has_v6 };
+    next_hop.address = if dials_v4 == has_family {
         Address::from_v4(endpoint.v4)
     } else {
         endpoint.v6
@@ -337,20 +314,26 @@ fn to_endpoint(flow: &Flow<'_>, endpoint: &EndpointValue, hop: Hop, verdict: &mu
         next_hop.hbone = true;
         next_hop.authority = flow.destination;
         next_hop.authority_port = flow.port;
-        return;
+        return Route::Decided;
     }
     next_hop.authority = next_hop.address;
     next_hop.authority_port = next_hop.port;
     if flags & EndpointValue::HBONE == 0 {
-        decided(verdict, Class::Direct, Reason::ServiceMixed);
-        return;
+        return decided(verdict, Class::Direct, Reason::ServiceMixed);
+    }
+    // A socket cannot be counted on to reach the other family.
+    if flags & EndpointValue::LOCAL != 0
+        && has_family
+        && let Some(workload) = neighbour::find(flow, lookup, node, next_hop)
+    {
+        return Route::Local(workload);
     }
     next_hop.hbone = true;
     next_hop.port = HBONE_PORT;
     if flags & EndpointValue::LOCAL != 0 {
-        decided(verdict, Class::DirectLocal, Reason::ServiceLocal);
+        decided(verdict, Class::DirectLocal, Reason::ServiceLocal)
     } else {
-        decided(verdict, Class::Direct, Reason::ServiceHbone);
+        decided(verdict, Class::Direct, Reason::ServiceHbone)
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Flow<'a> {
     pub netns: u64,
     pub destination: Address,
     pub port: u16,
+    /// The destination can still be changed: at `connect()`, and nowhere else.
+    pub is_dialling: bool,
 }
 
 /// What the classifier reads: BPF maps in the kernel, tables on the host.

@@ -117,10 +117,19 @@ numbered! {
         EndpointUnresolved = 25 => "EndpointUnresolved",
         /// On this node, but what its policies say of this pod is not known here.
         LocalNotEvaluated = 26 => "LocalNotEvaluated",
+        /// The endpoint picked is on this node, and free to be dialled past the tunnel.
+        ServiceLocalBypass = 27 => "ServiceLocalBypass",
     }
 }
 
 impl Reason {
+    /// Whether a connection goes to a pod of this node past the tunnel, so that the pod's own
+    /// programs must let it in.
+    #[inline(always)]
+    pub const fn is_local_bypass(number: u8) -> bool {
+        number == Self::LocalBypass as u8 || number == Self::ServiceLocalBypass as u8
+    }
+
     /// Slots a class has in per-reason counters.
     pub const SLOTS: u32 = 32;
 
@@ -138,6 +147,7 @@ impl Reason {
             Self::ServiceMixed
             | Self::ServiceHbone
             | Self::ServiceLocal
+            | Self::ServiceLocalBypass
             | Self::RemoteNetwork
             | Self::EndpointUnresolved => 6,
             Self::WorkloadWaypoint => 7,
@@ -267,7 +277,7 @@ pub struct NextHop {
     pub port: u16,
     /// HBONE, or plain TCP.
     pub hbone: bool,
-    /// The HBONE authority.
+    /// The HBONE authority; where HBONE is not spoken, what was dialled.
     pub authority: Address,
     pub authority_port: u16,
     /// Id of the workload dialled, 0 where none is known.

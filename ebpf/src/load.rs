@@ -82,7 +82,7 @@ impl Skb {
 
 /// The destination of a `connect()`.
 #[inline(always)]
-pub(crate) fn connect4_destination(context: *mut bpf_sock_addr) -> Address {
+pub(crate) fn destination4(context: *mut bpf_sock_addr) -> Address {
     // SAFETY: the verifier rewrites loads from the context it passed.
     let address = unsafe { (*context).user_ip4 };
     Address::from_v4(address.to_ne_bytes())
@@ -90,7 +90,7 @@ pub(crate) fn connect4_destination(context: *mut bpf_sock_addr) -> Address {
 
 /// The destination of a `connect()`.
 #[inline(always)]
-pub(crate) fn connect6_destination(context: *mut bpf_sock_addr) -> Address {
+pub(crate) fn destination6(context: *mut bpf_sock_addr) -> Address {
     // SAFETY: the verifier rewrites loads from the context it passed.
     let [a, b, c, d] = unsafe { (*context).user_ip6 };
     Address::from_v6(zerocopy::transmute!([a, b, c, d]))
@@ -162,13 +162,14 @@ fn v6_address(words: *const u32) -> Address {
     Address::from_v6(zerocopy::transmute!(words))
 }
 
-/// The socket of a `connect()`.
+/// The socket of a `connect()` or `getpeername()`.
 #[inline(always)]
-pub(crate) fn connect_socket(context: *mut bpf_sock_addr) -> *mut bpf_sock {
+pub(crate) fn socket(context: *mut bpf_sock_addr) -> Option<*mut bpf_sock> {
     // SAFETY: the verifier rewrites loads from the context it passed.
     let socket = unsafe { (*context).__bindgen_anon_1 };
     // SAFETY: the union has this one field besides padding.
-    unsafe { socket.sk }
+    let socket = unsafe { socket.sk };
+    if socket.is_null() { None } else { Some(socket) }
 }
 
 /// The socket of a TCP event.

@@ -32,6 +32,9 @@ macro_rules! found {
     }};
 }
 
+/// With a port, for want of a sixth argument.
+const DIALLING: u32 = 1 << 16;
+
 /// The kernel's maps.
 pub(crate) struct Maps;
 
@@ -58,8 +61,10 @@ pub(crate) fn decide(flow: &Flow<'_>, verdict: &mut Verdict) {
         netns,
         destination,
         port,
+        is_dialling,
     } = flow;
-    classify_flow(*pod, *netns, destination, u32::from(*port), verdict);
+    let port = u32::from(*port) | if *is_dialling { DIALLING } else { 0 };
+    classify_flow(*pod, *netns, destination, port, verdict);
 }
 
 /// A global function, which takes plain memory: the verifier looks at it once in a program, and not
@@ -85,6 +90,7 @@ fn classify_flow(
             netns,
             destination,
             port: port as u16,
+            is_dialling: port & DIALLING != 0,
         };
         classify_into(&flow, &Maps, verdict);
     }

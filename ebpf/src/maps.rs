@@ -106,9 +106,9 @@ pub(crate) fn socket_value(socket: *mut bpf_sock) -> *mut SocketValue {
     unsafe { bpf_sk_storage_get(sockets(), socket.cast(), core::ptr::null_mut(), 0) }.cast()
 }
 
-/// Sets what `SOCKETS` holds for a socket; nothing happens where memory lacks.
+/// Sets what `SOCKETS` holds for a socket; false where memory lacks.
 #[inline(always)]
-pub(crate) fn set_socket_value(socket: *mut bpf_sock, value: &SocketValue) {
+pub(crate) fn set_socket_value(socket: *mut bpf_sock, value: &SocketValue) -> bool {
     // SAFETY: the socket is one that the verifier vouches for; a new value is all zero.
     let stored: *mut SocketValue = unsafe {
         bpf_sk_storage_get(
@@ -119,10 +119,12 @@ pub(crate) fn set_socket_value(socket: *mut bpf_sock, value: &SocketValue) {
         )
     }
     .cast();
-    if !stored.is_null() {
-        // SAFETY: the verifier has seen the null check.
-        unsafe { *stored = *value };
+    if stored.is_null() {
+        return false;
     }
+    // SAFETY: the verifier has seen the null check.
+    unsafe { *stored = *value };
+    true
 }
 
 #[inline(always)]

@@ -7,6 +7,7 @@
 
 mod connect;
 mod explain;
+mod getpeername;
 mod lo_ingress;
 mod pod_egress;
 mod pod_ingress;

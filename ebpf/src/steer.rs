@@ -14,6 +14,7 @@ use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::warn;
 use waysteer_common::abi::key::TupleKey;
 use waysteer_common::abi::names::{MARK_MASK, STEER_MARK, TUNNEL_MARK};
+use waysteer_common::addr::Address;
 use waysteer_common::verdict::PacketAction;
 
 use crate::load::Skb;
@@ -79,6 +80,42 @@ fn set_socket_option(context: *mut bpf_sock_addr, option: i32, value: u32) -> bo
         )
     };
     result == 0
+}
+
+/// Exchanges the address that a `connect()` is to dial, or a `getpeername()` to tell.
+#[inline(always)]
+pub(crate) fn set_address4(context: *mut bpf_sock_addr, address: Address, port: u16) {
+    // SAFETY: only an address is formed.
+    let field = unsafe { &raw mut (*context).user_ip4 };
+    store(field, u32::from_ne_bytes(address.v4_octets()));
+    set_port(context, port);
+}
+
+/// The same for sockets that speak IPv6.
+#[inline(always)]
+pub(crate) fn set_address6(context: *mut bpf_sock_addr, address: Address, port: u16) {
+    // SAFETY: only an address is formed.
+    let field = unsafe { (&raw mut (*context).user_ip6).cast::<u32>() };
+    let [a, b, c, d]: [u32; 4] = zerocopy::transmute!(address.octets());
+    store(field, a);
+    store(field.wrapping_add(1), b);
+    store(field.wrapping_add(2), c);
+    store(field.wrapping_add(3), d);
+    set_port(context, port);
+}
+
+#[inline(always)]
+fn set_port(context: *mut bpf_sock_addr, port: u16) {
+    // SAFETY: only an address is formed.
+    let field = unsafe { &raw mut (*context).user_port };
+    store(field, u32::from(port.to_be()));
+}
+
+/// Into a field of the context: the verifier wants single words at constant offsets.
+#[inline(always)]
+fn store(field: *mut u32, value: u32) {
+    // SAFETY: the callers' fields are ones that the verifier allows stores to.
+    unsafe { field.write_volatile(value) };
 }
 
 #[inline(always)]
@@ -255,7 +292,6 @@ impl Loopback {
     /// A tuple that meets a listener on `port` and no connection.
     #[inline(always)]
     fn tuple(&self, port: u16) -> TupleKey {
-        use waysteer_common::addr::Address;
         let address = match self {
             Self::V4 => Address::from_v4([127, 0, 0, 1]),
             Self::V6 => Address::from_v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),

@@ -156,6 +156,7 @@ impl Follower {
                     netns: key.netns.get(),
                     destination,
                     port,
+                    is_dialling: true,
                 };
                 let lookup = TableLookup {
                     tables,

@@ -12,7 +12,7 @@
 //! | service | port 80 leads to |
 //! |---|---|
 //! | [`WEB`] | `far`, port 8080 |
-//! | [`WEB_LOCAL`] | `server`, port 8080 |
+//! | [`WEB_LOCAL`] | `server`, port 8080; its port [`OPEN_SERVICE_PORT`] to [`OPEN_PORT`] |
 //! | [`SHOP`] | `far`, port 80, through `waypoint`; its port [`TCP_PORT`] is not HTTP |
 //! | [`LOST`] | `far`, through a waypoint that does not exist |
 //! | [`EMPTY`] | nobody |
@@ -47,6 +47,10 @@ pub const EMPTY: u8 = 14;
 pub const OWN: u8 = 15;
 /// Of [`SHOP`] and of `behind`: what an Envoy in between carries as it is.
 pub const TCP_PORT: u16 = 2525;
+/// A port of [`WEB_LOCAL`].
+pub const OPEN_SERVICE_PORT: u16 = 81;
+/// Of the applications that may be reached in plaintext.
+pub const OPEN_PORT: u16 = 9090;
 const WAYPOINT: u8 = 20;
 const GATE: u8 = 21;
 
@@ -54,8 +58,6 @@ const ENROLLED: &[&str] = &["client", "server", "other"];
 const LOCAL: &[&str] = &["client", "server", "other", "plain"];
 const REMOTE: &[&str] = &["far", "behind", "far-plain", "waypoint", "gate"];
 const REMOTE_ENROLLED: &[&str] = &["far", "behind"];
-
-const RCU_EXPEDITED: &str = "rcu_expedited";
 
 /// How long anything may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,9 +88,6 @@ pub struct Options {
     pub mesh_cidrs: Vec<String>,
     pub waypoints: Waypoints,
     pub tunnel: TunnelKind,
-    /// By the kernel's own file, which everybody on the machine shares, grace periods are made short;
-    /// else by one of the bed's, [`Bed::rcu_expedited`], and they stay as they are.
-    pub expedite_rcu: bool,
     /// Further lines for the top of the agent's configuration file.
     pub extra: String,
     /// Without it the agent is not started, see [`Bed::start_agent`].
@@ -105,7 +104,6 @@ impl Default for Options {
             mesh_cidrs: Vec::new(),
             waypoints: Waypoints::Peers,
             tunnel: TunnelKind::Embedded,
-            expedite_rcu: false,
             extra: String::new(),
             start_agent: true,
             start_remote_agent: true,
@@ -150,7 +148,6 @@ impl Bed {
             topology,
             scratch,
         };
-        bed.scratch.write(RCU_EXPEDITED, "0\n")?;
         bed.write_mesh(&bed.mesh())?;
         bed.write_pods(ENROLLED)?;
         bed.replace("remote-pods.yaml", &bed.pods_file(REMOTE_ENROLLED)?)?;
@@ -186,11 +183,6 @@ impl Bed {
     /// The path of the agent's admin socket.
     pub fn socket(&self) -> PathBuf {
         self.scratch.path().join("admin.sock")
-    }
-
-    /// What stands in the place of `/sys/kernel/rcu_expedited`, for all agents.
-    pub fn rcu_expedited(&self) -> PathBuf {
-        self.scratch.path().join(RCU_EXPEDITED)
     }
 
     fn ca(&self) -> PathBuf {

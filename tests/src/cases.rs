@@ -26,6 +26,7 @@ pub const PODS: &[(&str, &str, &[&str])] = &[
     ("ruled", "strict", &["10.1.0.7", "fd00:1::7"]),
     ("waypoint", "default", &["10.1.0.8", "fd00:1::8"]),
     ("stranger", "default", &["10.1.0.66", "fd00:1::66"]),
+    ("single", "default", &["10.1.0.11"]),
 ];
 
 /// One flow and its fate.
@@ -36,7 +37,7 @@ pub struct Case {
     pub to: &'static str,
     pub class: Class,
     pub reason: Reason,
-    /// The next hop; empty where none is known. Without a port where it is not steered.
+    /// The next hop; empty where none is known, and where it is what was dialled.
     pub next_hop: &'static str,
     /// The HBONE authority; empty where it is what was dialled.
     pub authority: &'static str,
@@ -51,6 +52,7 @@ impl Case {
             | Reason::ServicePlain
             | Reason::WorkloadPlain
             | Reason::LocalBypass
+            | Reason::ServiceLocalBypass
             | Reason::Unknown => false,
             Reason::NotSynced
             | Reason::SourceUnknown
@@ -76,9 +78,10 @@ impl Case {
         }
     }
 
-    /// The next hop, which is what was dialled for flows past the tunnel.
+    /// The next hop, which is what was dialled for flows past the tunnel, unless an endpoint was
+    /// picked.
     pub fn expected_next_hop(&self) -> &'static str {
-        if self.steered() {
+        if self.steered() || self.reason == Reason::ServiceLocalBypass {
             self.next_hop
         } else {
             self.to
@@ -149,8 +152,17 @@ pub const CASES: &[Case] = &[
     case("client", "10.3.0.10:80", Direct, Reason::ServiceHbone, "10.2.0.1:15008", "10.2.0.1:8080"),
     case("client", "[fd00:3::10]:80", Direct, Reason::ServiceHbone, "[fd00:2::1]:15008", "[fd00:2::1]:8080"),
     case("client", "10.3.0.10:81", Direct, Reason::ServiceHbone, "10.2.0.1:15008", "10.2.0.1:8081"),
-    case("client", "10.3.0.11:80", DirectLocal, Reason::ServiceLocal, "10.1.0.2:15008", "10.1.0.2:8080"),
-    case("client", "[fd00:3::11]:80", DirectLocal, Reason::ServiceLocal, "[fd00:1::2]:15008", "[fd00:1::2]:8080"),
+    case("client", "10.3.0.11:80", DirectLocal, Reason::ServiceLocalBypass, "10.1.0.2:8080", ""),
+    case("client", "[fd00:3::11]:80", DirectLocal, Reason::ServiceLocalBypass, "[fd00:1::2]:8080", ""),
+    case("server-local", "10.3.0.11:80", DirectLocal, Reason::ServiceLocal, "10.1.0.2:15008", "10.1.0.2:8080"),
+    case("client", "10.3.0.13:80", DirectLocal, Reason::ServiceLocalBypass, "10.1.0.7:80", ""),
+    case("client", "10.3.0.13:82", DirectLocal, Reason::ServiceLocalBypass, "10.1.0.7:80", ""),
+    case("client", "[fd00:3::13]:82", DirectLocal, Reason::ServiceLocalBypass, "[fd00:1::7]:80", ""),
+    case("client", "10.3.0.13:81", DirectLocal, Reason::ServiceLocal, "10.1.0.7:15008", "10.1.0.7:81"),
+    case("neighbour", "10.3.0.13:80", DirectLocal, Reason::ServiceLocal, "10.1.0.7:15008", "10.1.0.7:80"),
+    case("client", "10.3.0.14:80", DirectLocal, Reason::ServiceLocal, "10.1.0.5:15008", "10.1.0.5:8080"),
+    case("client", "[fd00:3::15]:80", DirectLocal, Reason::ServiceLocal, "10.1.0.11:15008", "10.1.0.11:8080"),
+    case("client", "10.3.0.15:80", DirectLocal, Reason::ServiceLocalBypass, "10.1.0.11:8080", ""),
     case("client", "10.3.0.12:80", Direct, Reason::ServiceHbone, "[fd00:2::5]:15008", "[fd00:2::5]:8080"),
     case("client", "[fd00:3::12]:80", Direct, Reason::ServiceHbone, "[fd00:2::5]:15008", "[fd00:2::5]:8080"),
     case("client", "10.3.0.50:80", Direct, Reason::ServicePlain, "", ""),

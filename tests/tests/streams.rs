@@ -36,9 +36,9 @@ impl Path {
     }
 }
 
-/// All ways, of one family: HBONE to another node, through a waypoint, to a neighbour, past the
-/// tunnel to a neighbour, and plain TCP.
-fn paths(bed: &Bed, v6: bool) -> [Path; 6] {
+/// All ways, of one family: HBONE to another node, through a waypoint, and on this node, past the
+/// tunnel to a neighbour and to a service of his, and plain TCP.
+fn paths(bed: &Bed, v6: bool) -> [Path; 7] {
     let pod = |name, port| SocketAddr::new(bed.address(name, v6), port);
     let path = |name, server, to| Path { name, server, to };
     [
@@ -46,7 +46,12 @@ fn paths(bed: &Bed, v6: bool) -> [Path; 6] {
         path("waypoint", ("far", 80), Bed::service(bed::SHOP, v6)),
         path("workload waypoint", ("behind", PORT), pod("behind", PORT)),
         path(
-            "neighbour",
+            "HBONE on this node",
+            ("client", PORT),
+            Bed::service(bed::OWN, v6),
+        ),
+        path(
+            "bypass to a service",
             ("server", PORT),
             Bed::service(bed::WEB_LOCAL, v6),
         ),

@@ -87,6 +87,7 @@ fn decide(tables: &Tables, from: &str, to: SocketAddr, seed: u32) -> Verdict {
         netns,
         destination: to_wire(to.ip()),
         port: to.port(),
+        is_dialling: true,
     };
     classify(&flow, &TableLookup { tables, random })
 }

@@ -312,9 +312,12 @@ impl PodLink {
         let spot = &self.spot;
         let direction = match spot.hook {
             Hook::TcxEgress => TcAttachType::Egress,
-            Hook::TcxIngress | Hook::SockOps | Hook::Connect4 | Hook::Connect6 => {
-                TcAttachType::Ingress
-            }
+            Hook::TcxIngress
+            | Hook::SockOps
+            | Hook::Connect4
+            | Hook::Connect6
+            | Hook::GetPeerName4
+            | Hook::GetPeerName6 => TcAttachType::Ingress,
         };
         let problem = match SchedClassifier::query_tcx(&spot.device, direction) {
             Err(source) => LinkProblem::Unknown(source),

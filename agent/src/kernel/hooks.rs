@@ -88,6 +88,8 @@ impl Hook {
             Self::SockOps => "sock_ops",
             Self::Connect4 => "connect4",
             Self::Connect6 => "connect6",
+            Self::GetPeerName4 => "getpeername4",
+            Self::GetPeerName6 => "getpeername6",
             Self::TcxIngress => "tcx_ingress",
             Self::TcxEgress => "tcx_egress",
         }
@@ -131,10 +133,11 @@ fn look_at(
         }
         let running = run_by(cgroup.as_fd(), *hook)?;
         let position = running.iter().position(|id| id == our_id);
-        let before = strangers(
-            running.iter().take(position.unwrap_or(running.len())),
-            *our_id,
-        );
+        let before = running.iter().take(position.unwrap_or(running.len()));
+        let before = match hook.order_matters() {
+            true => strangers(before, *our_id),
+            false => Vec::new(),
+        };
         if position.is_some() && before.is_empty() {
             continue;
         }

@@ -24,6 +24,8 @@ pub enum Hook {
     SockOps = 3,
     Connect4 = 10,
     Connect6 = 11,
+    GetPeerName4 = 29,
+    GetPeerName6 = 30,
     TcxIngress = 46,
     TcxEgress = 47,
 }
@@ -173,6 +175,12 @@ impl Link {
 impl Hook {
     pub fn number(self) -> u32 {
         self as u32
+    }
+
+    /// Whether it matters to us who runs before us. Programs that tell a socket's peer each know
+    /// their own sockets.
+    pub fn order_matters(self) -> bool {
+        !matches!(self, Self::GetPeerName4 | Self::GetPeerName6)
     }
 }
 

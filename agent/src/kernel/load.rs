@@ -20,9 +20,11 @@ use super::privileges::hint;
 use super::{bpf, btf};
 
 /// Every program of the object.
-pub const PROGRAMS: [&str; 7] = [
+pub const PROGRAMS: [&str; 9] = [
     "connect4",
     "connect6",
+    "getpeername4",
+    "getpeername6",
     "sock_ops",
     "lo_ingress",
     "pod_ingress",

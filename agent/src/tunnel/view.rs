@@ -136,6 +136,7 @@ impl View {
                 netns,
                 destination,
                 port,
+                is_dialling: false,
             };
             Some(classify(&flow, &TableLookup { tables, random }))
         })

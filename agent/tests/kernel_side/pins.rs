@@ -201,9 +201,11 @@ fn ordinary(cgroup: &File) -> (aya::Ebpf, u32) {
     (ebpf, id)
 }
 
-const CONNECT: [(&str, Hook); 3] = [
+const CONNECT: [(&str, Hook); 5] = [
     ("connect4", Hook::Connect4),
     ("connect6", Hook::Connect6),
+    ("getpeername4", Hook::GetPeerName4),
+    ("getpeername6", Hook::GetPeerName6),
     ("sock_ops", Hook::SockOps),
 ];
 

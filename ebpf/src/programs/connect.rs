@@ -1,5 +1,6 @@
 //! `connect4` and `connect6`: every TCP connection of an enrolled pod is judged here, before
-//! anything else rewrites its destination.
+//! anything else rewrites its destination. A bypass to an endpoint of this node is the one thing
+//! that we rewrite ourselves, see [`super::getpeername`].
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
@@ -11,41 +12,47 @@ use waysteer_common::abi::names::{MARK_MASK, STEER_MARK, TUNNEL_MARK};
 use waysteer_common::abi::value::SocketValue;
 use waysteer_common::addr::Address;
 use waysteer_common::classify::Flow;
-use waysteer_common::verdict::{Hook, PacketAction, Verdict};
+use waysteer_common::verdict::{Hook, PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
 use crate::{load, lookup, maps, report, settings, steer};
 
 const IPPROTO_TCP: u32 = 6;
 const LOOPBACK_INDEX: u32 = 1;
+const PROCEED: i32 = 1;
+const REFUSE: i32 = 0;
 
 enum Outcome {
     Proceed,
+    /// To somebody else than was said.
+    Dial(Address, u16),
     /// `EPERM`; only where proceeding would be plaintext.
     Refuse,
 }
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(context: SockAddrContext) -> i32 {
-    code(connect(
-        context.sock_addr,
-        load::connect4_destination(context.sock_addr),
-    ))
+    let context = context.sock_addr;
+    match connect(context, load::destination4(context)) {
+        Outcome::Proceed => PROCEED,
+        Outcome::Dial(address, port) => {
+            steer::set_address4(context, address, port);
+            PROCEED
+        }
+        Outcome::Refuse => REFUSE,
+    }
 }
 
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(context: SockAddrContext) -> i32 {
-    code(connect(
-        context.sock_addr,
-        load::connect6_destination(context.sock_addr),
-    ))
-}
-
-#[inline(always)]
-fn code(outcome: Outcome) -> i32 {
-    match outcome {
-        Outcome::Proceed => 1,
-        Outcome::Refuse => 0,
+    let context = context.sock_addr;
+    match connect(context, load::destination6(context)) {
+        Outcome::Proceed => PROCEED,
+        Outcome::Dial(address, port) => {
+            steer::set_address6(context, address, port);
+            PROCEED
+        }
+        Outcome::Refuse => REFUSE,
     }
 }
 
@@ -60,7 +67,7 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
     let Some(pod) = lookup::pod(netns) else {
         return Outcome::Proceed;
     };
-    let Some(socket) = socket(context) else {
+    let Some(socket) = load::socket(context) else {
         return Outcome::Proceed;
     };
     // SAFETY: `socket` is not null, and the verifier knows its type.
@@ -79,6 +86,7 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
             netns,
             destination,
             port,
+            is_dialling: true,
         },
         &mut verdict,
     );
@@ -87,8 +95,16 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
     if settings::dry_run() {
         return Outcome::Proceed;
     }
-    remember(socket, &verdict);
-    if !verdict.steer {
+    let is_remembered = remember(socket, &verdict);
+    if verdict.reason == Reason::ServiceLocalBypass {
+        // Else nobody would know what the application has dialled: into the tunnel.
+        if is_remembered {
+            return match unmark(context, mark) {
+                Outcome::Proceed => Outcome::Dial(verdict.next_hop.address, verdict.next_hop.port),
+                outcome => outcome,
+            };
+        }
+    } else if !verdict.steer {
         return unmark(context, mark);
     }
     // SAFETY: as above.
@@ -125,19 +141,13 @@ fn unmark(context: *mut bpf_sock_addr, mark: u32) -> Outcome {
     }
 }
 
-#[inline(always)]
-fn socket(context: *mut bpf_sock_addr) -> Option<*mut bpf_sock> {
-    let socket = load::connect_socket(context);
-    if socket.is_null() { None } else { Some(socket) }
-}
-
 /// The verdict travels with the socket: to `sockops`, which knows the source port, and to
-/// `pod_egress`. Where there is no memory for it, both decide again.
+/// `pod_egress`. Where there is no memory for it, which is told, both decide again.
 #[inline(always)]
-fn remember(socket: *mut bpf_sock, verdict: &Verdict) {
+fn remember(socket: *mut bpf_sock, verdict: &Verdict) -> bool {
     let value = SocketValue {
         decided_at: U64::new(report::now()),
         verdict: verdict.to_wire(),
     };
-    maps::set_socket_value(socket, &value);
+    maps::set_socket_value(socket, &value)
 }

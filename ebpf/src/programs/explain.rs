@@ -64,6 +64,7 @@ fn decide(packet: *mut __sk_buff, verdict: &mut Verdict) -> i32 {
         netns,
         destination: request.destination,
         port: request.port.get(),
+        is_dialling: true,
     };
     classify_into(&flow, &recorded, verdict);
     ANSWERED

@@ -113,6 +113,7 @@ fn judge(skb: Skb, mark: u32) -> Action {
             netns,
             destination: tuple.destination,
             port: tuple.destination_port.get(),
+            is_dialling: false,
         };
         lookup::decide(&flow, &mut verdict);
     }

@@ -44,7 +44,7 @@ fn connecting(ops: *mut bpf_sock_ops) {
         if FLOWS.insert(tuple.in_netns(netns), verdict, 0).is_err() {
             report::action(PacketAction::RecordFailed);
         }
-    } else if verdict.reason == Reason::LocalBypass as u8 {
+    } else if Reason::is_local_bypass(verdict.reason) {
         local_bypass(netns, &tuple);
     }
     traffic::opened(netns, &verdict);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use waysteer::source::xds::proto::discovery::Resource;
 use waysteer::source::xds::proto::workload as proto;
 
-use super::{EMPTY, GATE, LOST, OWN, SHOP, WAYPOINT, WEB, WEB_LOCAL};
+use super::{EMPTY, GATE, LOST, OPEN_PORT, OPEN_SERVICE_PORT, OWN, SHOP, WAYPOINT, WEB, WEB_LOCAL};
 use crate::istiod::resources::{of_service, of_workload};
 use crate::topology::{Addresses, Topology, service_addresses};
 
@@ -31,7 +31,12 @@ type Service = (
 
 const SERVICES: [Service; 8] = [
     ("web", WEB, &[(80, 8080)], None),
-    ("web-local", WEB_LOCAL, &[(80, 8080)], None),
+    (
+        "web-local",
+        WEB_LOCAL,
+        &[(80, 8080), (OPEN_SERVICE_PORT, OPEN_PORT)],
+        None,
+    ),
     ("shop", SHOP, &[(80, 80), (2525, 2525)], Some("waypoint")),
     ("lost", LOST, &[(80, 8080)], Some("missing")),
     ("empty", EMPTY, &[(80, 8080)], None),

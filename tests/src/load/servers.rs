@@ -12,9 +12,9 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use super::clients::inside;
-use super::ways::{OPEN_PORT, SECRET_PORT, SERVICE_PORT};
+use super::ways::{SECRET_PORT, SERVICE_PORT};
 use super::words;
-use crate::bed::Bed;
+use crate::bed::{Bed, OPEN_PORT};
 use crate::netns::NetNs;
 
 const GLANCE: Duration = Duration::from_millis(10);
@@ -33,7 +33,7 @@ impl Servers {
             stop: Arc::default(),
             threads: Vec::new(),
         };
-        for pod in ["server", "plain", "far", "behind", "far-plain"] {
+        for pod in ["client", "server", "plain", "far", "behind", "far-plain"] {
             servers.add(&bed.pod(pod).netns, pod)?;
         }
         servers.add(&bed.topology.external.netns, "external")?;

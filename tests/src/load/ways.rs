@@ -2,14 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::bed::{self, Bed};
+use crate::bed::{self, Bed, OPEN_PORT};
 
 /// The port of the applications that must only be reached encrypted; the wire is watched for it.
 pub(super) const SECRET_PORT: u16 = 8080;
 /// [`bed::SHOP`]'s, which its waypoint leaves as it is, and the port of every service.
 pub(super) const SERVICE_PORT: u16 = 80;
-/// The port of the applications that may be reached in plaintext.
-pub(super) const OPEN_PORT: u16 = 9090;
 
 /// What becomes of a way's connections on the node under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,8 +123,13 @@ fn of_family(bed: &Bed, v6: bool) -> Vec<Way> {
         through(pod("behind", SECRET_PORT), "gate", "behind"),
         client(Kind::DirectHbone, pod("far", SECRET_PORT), "far"),
         client(Kind::DirectHbone, service(bed::WEB), "far"),
-        client(Kind::LocalHbone, service(bed::WEB_LOCAL), "server"),
+        client(Kind::LocalHbone, service(bed::OWN), "client"),
         client(Kind::LocalBypass, server, "server"),
+        client(
+            Kind::LocalBypass,
+            SocketAddr::new(service(bed::WEB_LOCAL).ip(), bed::OPEN_SERVICE_PORT),
+            "server",
+        ),
         client(Kind::Plain, pod("far-plain", OPEN_PORT), "far-plain"),
         client(Kind::Plain, pod("plain", OPEN_PORT), "plain"),
         client(

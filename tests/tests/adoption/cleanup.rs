@@ -85,9 +85,9 @@ fn check_lines(text: &str, verb: &str) -> Result<()> {
         text.lines().filter(has_all).count()
     };
     for (words, expected) in [
-        (&[verb, "link ", "links/cgroup"][..], 3),
+        (&[verb, "link ", "links/cgroup"][..], 5),
         (&[verb, "link ", "pod_egress", "of pod default/client"], 1),
-        (&[verb, "program "], 7),
+        (&[verb, "program "], 9),
         (&[verb, "map ", "maps/PODS"], 1),
         (&[verb, "rule", "of pod default/client"], 4),
         (&[verb, "route", "of pod default/client"], 2),
@@ -130,7 +130,7 @@ fn what_a_killed_agent_has_left_goes_by_the_pins() -> Result<()> {
     ensure!(outcome["left"] == serde_json::json!([]), "{outcome}");
     let removed = outcome["removed"].as_array().context("a list")?;
     let links = removed.iter().filter(|item| item["kind"] == "link");
-    ensure!(links.count() == 12, "{outcome}");
+    ensure!(links.count() == 14, "{outcome}");
     let socket = stage.bed.socket().display().to_string();
     let is_socket = |item: &serde_json::Value| item["kind"] == "socket" && item["what"] == socket;
     ensure!(removed.iter().any(is_socket), "{outcome}");

@@ -157,7 +157,7 @@ pub(crate) fn until(mut holds: impl FnMut() -> Result<()>) -> Result<()> {
 fn is_whole(bed: &Bed, pods: &[&str]) -> Result<()> {
     let links = links(bed)?;
     let pinned: Vec<u32> = links.values().map(|link| link.program).collect();
-    ensure!(links.len() == 3 + 3 * pods.len(), "{links:#?}");
+    ensure!(links.len() == 5 + 3 * pods.len(), "{links:#?}");
     ensure!(
         links.values().all(|link| link.place != Place::Nowhere),
         "{links:#?}"

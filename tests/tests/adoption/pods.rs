@@ -51,7 +51,7 @@ fn the_next_agent_has_the_pods_of_now() -> Result<()> {
         ensure!(pods.len() == 3 && !pods.contains(&old), "{pods:?}");
         let links = look::links(&stage.bed)?.len();
         // The new netns has two devices.
-        ensure!(links == 3 + 3 * 3 + 2, "{links} links");
+        ensure!(links == 5 + 3 * 3 + 2, "{links} links");
         Ok(())
     })?;
     stage.check_flows("client")?;

@@ -119,8 +119,8 @@ fn nothing_of_ours_stays_and_nothing_of_others_goes() -> Result<()> {
     foreigners.see("captured again", || ask_all(&bed))?;
 
     let links = pinned_links(&bed)?;
-    // Two connect programs, one for sockets, and three for each pod.
-    ensure!(links.len() == 12, "{links:?}");
+    // Two programs for connect(), two for getpeername(), one for sockets, and three for each pod.
+    ensure!(links.len() == 14, "{links:?}");
     bed.stop_agent()?;
     ensure!(!bed.pins.path().exists(), "{:?}", bed.pins.list()?);
     let existing = existing_links()?;

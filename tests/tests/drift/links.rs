@@ -50,7 +50,13 @@ fn links_of_a_pod_are_made_again() -> Result<()> {
 #[test]
 fn links_of_the_cgroup_are_made_again() -> Result<()> {
     let mut scene = Scene::new(1)?;
-    for name in ["connect4", "connect6", "sock_ops"] {
+    for name in [
+        "connect4",
+        "connect6",
+        "getpeername4",
+        "getpeername6",
+        "sock_ops",
+    ] {
         let what = format!("{name} detached");
         scene.broken(&what, &[("program", 1)], TIMER, |bed| {
             let pin = Scene::pin(bed, &format!("links/cgroup/{name}"))?;

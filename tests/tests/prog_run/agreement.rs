@@ -86,6 +86,7 @@ impl Kernel {
             netns,
             destination: to_wire(to.ip()),
             port: to.port(),
+            is_dialling: true,
         };
         let tables = &self.tables;
         Ok(classify(&flow, &TableLookup { tables, random }))

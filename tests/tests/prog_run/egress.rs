@@ -26,6 +26,9 @@ fn a_first_segment_to_a_mesh_destination_is_steered() -> Result<()> {
     for (from, to) in pairs(&[
         ("10.1.0.1:40000", "10.2.0.1:80"),
         ("[fd00:1::1]:40000", "[fd00:2::1]:80"),
+        // Whose endpoint a socket would be sent to.
+        ("10.1.0.1:40000", "10.3.0.11:80"),
+        ("[fd00:1::1]:40000", "[fd00:3::11]:80"),
     ])? {
         for shape in shapes(from, to, SYN) {
             let (code, action) = match shape.kind {

@@ -148,6 +148,7 @@ fn replay(explanation: &Explanation, netns: u64, to: SocketAddr) -> Result<Verdi
         netns,
         destination: to_wire(to.ip()),
         port: to.port(),
+        is_dialling: true,
     };
     let verdict = classify(&flow, &replay);
     let is_whole = replay.next.get() == met.len() && !replay.strayed.get();

@@ -81,9 +81,17 @@ pub(crate) fn check_every_class(bed: &Bed) -> Result<()> {
             expected(
                 Bed::service(bed::WEB_LOCAL, v6),
                 "DirectLocal",
-                "ServiceLocal",
+                "ServiceLocalBypass",
                 None,
                 "server",
+                true,
+            ),
+            expected(
+                Bed::service(bed::OWN, v6),
+                "DirectLocal",
+                "ServiceLocal",
+                None,
+                "client",
                 false,
             ),
             expected(

@@ -57,7 +57,10 @@ fn outbound() -> Result<()> {
 
 #[test]
 fn inbound() -> Result<()> {
-    let bed = Bed::new(&Options::default())?;
+    let bed = Bed::new(&Options {
+        direct_local: "tunnel",
+        ..Options::default()
+    })?;
     let server = &bed.pod("server").netns;
     force_cookies(server)?;
     let _server = Server::start(server, "server", PORT, Service::Echo)?;

@@ -295,6 +295,7 @@ fn verdict(tables: &Tables, to: SocketAddr, numbers: &mut Numbers) -> Result<(Ou
         netns: 1,
         destination: to_wire(to.ip()),
         port: to.port(),
+        is_dialling: true,
     };
     let numbers = std::cell::RefCell::new(numbers);
     let lookup = TableLookup {

@@ -36,6 +36,7 @@ fn decide(tables: &Tables, netns: u64, to: SocketAddr) -> (Reason, bool) {
         netns,
         destination: to_wire(to.ip()),
         port: to.port(),
+        is_dialling: true,
     };
     let random = || 0;
     let verdict = classify(&flow, &TableLookup { tables, random });

@@ -1,4 +1,5 @@
-//! The programs of the cgroup root: `connect4`, `connect6`, `sock_ops`.
+//! The programs of the cgroup root: `getpeername4`, `getpeername6`, `sock_ops`, `connect4`,
+//! `connect6`.
 
 use std::fs::File;
 use std::io;
@@ -12,8 +13,11 @@ use crate::kernel::hooks;
 use crate::kernel::link::{Hook, Link, LinkInfo, Place, Precedence};
 use crate::kernel::load::{Programs, program_fd, program_id};
 
-/// From the observer to the actors: a flow that is judged is also seen.
-pub(super) const HOOKS: [(&str, Hook); 3] = [
+/// From the observer to the actors: a flow that is judged is also seen, and one that is sent
+/// elsewhere told of as what was dialled.
+pub(super) const HOOKS: [(&str, Hook); 5] = [
+    ("getpeername4", Hook::GetPeerName4),
+    ("getpeername6", Hook::GetPeerName6),
     ("sock_ops", Hook::SockOps),
     ("connect4", Hook::Connect4),
     ("connect6", Hook::Connect6),
@@ -100,6 +104,7 @@ impl Position for CgroupPosition<'_> {
         let (link, precedence) = Link::attach_cgroup(self.program, self.cgroup, self.hook)?;
         match precedence {
             Precedence::First => {}
+            Precedence::Early | Precedence::Late if !self.hook.order_matters() => {}
             Precedence::Early | Precedence::Late => tracing::warn!(
                 program = self.name,
                 ?precedence,

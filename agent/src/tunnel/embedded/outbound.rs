@@ -219,6 +219,7 @@ fn patience(reason: Reason) -> Option<Duration> {
         | Reason::ServiceMixed
         | Reason::ServiceHbone
         | Reason::ServiceLocal
+        | Reason::ServiceLocalBypass
         | Reason::WorkloadHbone
         | Reason::WorkloadPlain
         | Reason::LocalBypass

@@ -120,8 +120,8 @@ fn of_family(bed: &Bed, v6: bool) -> Vec<Flow> {
         flow(
             "local service",
             service(bed::WEB_LOCAL),
-            ("DirectLocal", "ServiceLocal"),
-            Way::Hbone("server"),
+            ("DirectLocal", "ServiceLocalBypass"),
+            Way::Plaintext,
             behind_vip("server", 8080),
         ),
         flow(
