@@ -33,6 +33,7 @@ use crate::source::Severity;
 use crate::source::xds::XdsStats;
 use crate::state::{NodeVerification, PodState, PodStatus, State};
 use crate::telemetry;
+use crate::traffic::Ledger;
 use crate::tunnel::{Tunnel, TunnelStatus, View};
 
 /// What the pages read.
@@ -43,6 +44,7 @@ pub struct Sources {
     pub xds: Option<XdsStats>,
     pub state: Arc<State>,
     pub counters: Counters,
+    pub traffic: Arc<Ledger>,
     pub explainer: Explainer,
     pub flows: FlowVerdicts,
     pub view: View,

@@ -35,6 +35,7 @@ use crate::reconcile::{ReconcileError, Reconciler};
 use crate::source::file::FileSourceError;
 use crate::state::State;
 use crate::telemetry;
+use crate::traffic::Ledger;
 use crate::tunnel::{self, EmbeddedTunnel, SharedCompiler, TunnelError, Verdicts, View, Ztunnel};
 
 #[derive(Debug, thiserror::Error)]
@@ -144,11 +145,14 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
     ));
     let (changes, received) = mpsc::channel(16);
     let xds = sources::start(&config, &mut tasks, changes, stop.clone());
+    let series = config.traffic.series;
+    let traffic = Arc::new(Ledger::new(loaded.pod_traffic, compiler.view(), series));
     let sources = Arc::new(Sources {
         config: config.clone(),
         xds,
         state: state.clone(),
         counters: loaded.counters,
+        traffic: traffic.clone(),
         explainer: loaded.explainer,
         flows: loaded.flows,
         view: compiler.view(),
@@ -167,6 +171,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         cgroup,
         verify_interval: Duration::from_secs(config.verify_interval.into()),
         state,
+        traffic,
         on_stop: config.on_stop,
         cleanup: cleanup.clone(),
     };

@@ -23,8 +23,8 @@ mod waypoints;
 mod workloads;
 
 pub use changes::{Changes, TableChanges};
-pub use directory::Entry;
-pub use id::{namespace_id, service_id, waypoint_id, workload_id};
+pub use directory::{Entry, ServiceNames, WorkloadNames};
+pub use id::{namespace_id, service_id, source_id, waypoint_id, workload_id};
 pub use input::{EnrolledPod, Node};
 pub use policies::Authorizations;
 pub use tables::{CidrTableKey, TableLookup, Tables};
@@ -124,6 +124,18 @@ impl Compiler {
     /// What a service's id stands for.
     pub fn service(&self, id: u64) -> Option<Entry> {
         self.index.service_by_id(id).map(directory::of_service)
+    }
+
+    /// What metrics call a workload.
+    pub fn workload_names(&self, id: u64) -> Option<WorkloadNames> {
+        let workload = self.index.workload_by_id(id);
+        workload.map(directory::workload_names)
+    }
+
+    /// What metrics call a service.
+    pub fn service_names(&self, id: u64) -> Option<ServiceNames> {
+        let service = self.index.service_by_id(id);
+        service.map(directory::service_names)
     }
 
     fn update(&mut self, mut dirty: Dirty) {

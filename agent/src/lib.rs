@@ -58,6 +58,8 @@ pub mod telemetry;
 #[cfg(feature = "agent")]
 pub mod top;
 #[cfg(feature = "agent")]
+pub mod traffic;
+#[cfg(feature = "agent")]
 pub mod tunnel;
 #[cfg(feature = "agent")]
 pub mod verify;

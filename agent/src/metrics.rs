@@ -3,6 +3,7 @@
 mod drift;
 mod maps;
 mod programs;
+mod traffic;
 mod tunnel;
 mod xds;
 
@@ -18,7 +19,7 @@ use waysteer_common::abi::names::ABI_VERSION;
 
 use crate::admin::Sources;
 use crate::kernel::maps::Tally;
-use crate::kernel::observe::ObserveError;
+use crate::kernel::observe::{ObserveError, PodTrafficError};
 use crate::kernel::programs::ProgramReport;
 use crate::source::Severity;
 use crate::state::{PodState, PodStatus};
@@ -27,6 +28,8 @@ use crate::state::{PodState, PodStatus};
 pub enum MetricsError {
     #[error("cannot read the kernel's counters")]
     Observe(#[from] ObserveError),
+    #[error("cannot read what pods' connections did")]
+    Traffic(#[from] PodTrafficError),
     #[error("cannot encode the metrics")]
     Encode(#[from] fmt::Error),
 }
@@ -38,7 +41,6 @@ pub enum MetricsError {
 pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
     let verdicts = sources.counters.verdicts()?;
     let packets = sources.counters.packets()?;
-    let traffic = sources.counters.traffic()?;
     let mut text = String::new();
     let mut registry = prometheus_client::registry::Registry::default();
     let collector = Collected {
@@ -59,16 +61,7 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
             .into_iter()
             .map(|(action, count)| (vec![("action", action.label().into())], count))
             .collect(),
-        traffic: traffic
-            .into_iter()
-            .map(|((class, steered), traffic)| {
-                let path = if steered { "tunnel" } else { "bypass" };
-                (
-                    vec![("class", class.label().into()), ("path", path.into())],
-                    traffic,
-                )
-            })
-            .collect(),
+        traffic: traffic::Collected::of(sources)?,
         gauges: gauges(sources),
         pods: pods(&sources.state.pods()),
         enrol_times: sources.state.enrol_times(),
@@ -90,7 +83,7 @@ type Labels = Vec<(&'static str, String)>;
 struct Collected {
     verdicts: Vec<(Labels, u64)>,
     packets: Vec<(Labels, u64)>,
-    traffic: Vec<(Labels, crate::kernel::observe::Traffic)>,
+    traffic: traffic::Collected,
     gauges: Vec<(&'static str, &'static str, u64)>,
     pods: Vec<(Labels, u64)>,
     enrol_times: crate::state::Times,
@@ -193,21 +186,7 @@ impl prometheus_client::collector::Collector for Collected {
             "Lines about single connections that were not logged, being too many",
             &mut std::iter::once((&Vec::new(), crate::telemetry::suppressed())),
         )?;
-        for (name, help, value) in TRAFFIC {
-            counter(
-                name,
-                help,
-                &mut self.traffic.iter().map(|(labels, t)| (labels, value(t))),
-            )?;
-        }
-        encode_seconds(
-            &mut encoder,
-            "waysteer_connection_duration",
-            "Time that closed connections had been open, in sum",
-            self.traffic
-                .iter()
-                .map(|(labels, traffic)| (labels.clone(), traffic.duration_ns)),
-        )?;
+        self.traffic.encode(&mut encoder)?;
         programs::encode(&self.programs, &mut encoder)?;
         encode_gauges(
             &mut encoder,
@@ -309,27 +288,5 @@ fn encode_one(family: &mut MetricEncoder<'_>, labels: &Labels, value: u64) -> fm
     ConstCounter::new(value).encode(family.encode_family(labels)?)
 }
 
+/// Name, help, and the number.
 type Field<T> = (&'static str, &'static str, fn(&T) -> u64);
-
-const TRAFFIC: &[Field<crate::kernel::observe::Traffic>] = &[
-    (
-        "waysteer_connections_opened",
-        "Connections of enrolled pods that were opened",
-        |t| t.opened,
-    ),
-    (
-        "waysteer_connections_closed",
-        "Connections of enrolled pods that were closed",
-        |t| t.closed,
-    ),
-    (
-        "waysteer_sent_bytes",
-        "Bytes that closed connections had sent",
-        |t| t.bytes_sent,
-    ),
-    (
-        "waysteer_received_bytes",
-        "Bytes that closed connections had received",
-        |t| t.bytes_received,
-    ),
-];

@@ -29,6 +29,7 @@ use crate::kernel::maps::Maps;
 use crate::model::{Delta, PodSpec};
 use crate::source::{Event, Report, Severity};
 use crate::state::State;
+use crate::traffic::Ledger;
 use crate::tunnel::{SharedCompiler, TunnelError};
 
 /// What the writer needs of the rest of the agent.
@@ -44,6 +45,7 @@ pub struct Reconciler {
     /// Between two looks at something of which nothing was heard.
     pub verify_interval: Duration,
     pub state: Arc<State>,
+    pub traffic: Arc<Ledger>,
     pub on_stop: OnStop,
     /// Cancelled when everything is to be undone, whatever `on_stop` says.
     pub cleanup: CancellationToken,

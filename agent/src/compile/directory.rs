@@ -1,6 +1,6 @@
 //! What ids stand for: for the tunnel, which needs identities, and for people.
 
-use crate::model::{Mesh, Service, Workload};
+use crate::model::{Mesh, Service, Text, Workload};
 
 /// What stands behind a number of a verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +9,46 @@ pub struct Entry {
     pub name: String,
     /// SPIFFE identities that whoever answers for it may present.
     pub identities: Vec<String>,
+}
+
+/// What metrics say of a workload: its pods are not told apart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkloadNames {
+    /// Of the deployment or whatever made it; its own where it was made by nothing.
+    pub workload: Text,
+    pub namespace: Text,
+    /// The SPIFFE identity.
+    pub principal: Text,
+}
+
+/// What metrics say of a service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceNames {
+    pub host: Text,
+    pub name: Text,
+    pub namespace: Text,
+}
+
+pub(super) fn workload_names(workload: &Workload) -> WorkloadNames {
+    let maker = &workload.workload_name;
+    WorkloadNames {
+        workload: if maker.is_empty() {
+            &workload.name
+        } else {
+            maker
+        }
+        .clone(),
+        namespace: workload.namespace.clone(),
+        principal: identity(workload).into(),
+    }
+}
+
+pub(super) fn service_names(service: &Service) -> ServiceNames {
+    ServiceNames {
+        host: service.hostname.name.clone(),
+        name: service.name.clone(),
+        namespace: service.hostname.namespace.clone(),
+    }
 }
 
 /// A workload may answer with its own identity, or with one that its services are said to have.

@@ -19,6 +19,11 @@ pub fn namespace_id(namespace: &str) -> u64 {
     digest("namespace", &[namespace])
 }
 
+/// Of what metrics call the workload of a pod.
+pub fn source_id(namespace: &str, workload: &str, principal: &str) -> u64 {
+    digest("source", &[namespace, workload, principal])
+}
+
 /// The id of a single waypoint.
 pub fn waypoint_id(address: &GatewayAddress) -> u64 {
     digest("waypoint", &[&gateway_name(address)])

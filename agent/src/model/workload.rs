@@ -10,6 +10,8 @@ pub struct Workload {
     pub uid: Uid,
     pub name: Text,
     pub namespace: Text,
+    /// What made it, a deployment for example; may be empty.
+    pub workload_name: Text,
     /// Never empty: `cluster.local` where the source says nothing.
     pub trust_domain: Text,
     /// Never empty: `default` where the source says nothing.

@@ -6,8 +6,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use tokio::task::block_in_place;
+
 use super::Work;
 use crate::enrol::Enrolment;
+use crate::error::chain;
 use crate::state::PodState;
 
 impl Work {
@@ -53,6 +56,32 @@ impl Work {
         self.withdraw(enrolment).await;
         if self.leaving.is_empty() {
             self.retire_elders();
+            self.settle_traffic();
+        }
+    }
+
+    /// Takes out what was counted of pods that are no more.
+    pub(super) fn settle_traffic(&self) {
+        if !self.pods_known {
+            return;
+        }
+        let pods = self.enrolled.values().chain(&self.leaving);
+        let mut live: BTreeSet<u64> = pods.map(Enrolment::netns).collect();
+        live.extend(&self.gone);
+        // Those too that could not be captured anew, and may be later.
+        match self.with.enroller.records().all() {
+            Ok(records) => live.extend(records.iter().map(|(netns, _)| netns)),
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "traffic of pods that left stays counted"
+                );
+                return;
+            }
+        }
+        if let Err(error) = block_in_place(|| self.with.traffic.settle(&live)) {
+            let error = chain(&error);
+            tracing::warn!(error, "traffic of pods that left stays counted");
         }
     }
 

@@ -39,6 +39,7 @@ impl Work {
         self.pods_known = true;
         self.take_over();
         self.publish();
+        self.settle_traffic();
         self.with.enroller.tunnel.pods_registered();
     }
 

@@ -2,6 +2,7 @@
 
 use super::Work;
 use crate::compile::Changes;
+use crate::enrol::Enrolment;
 use crate::error::chain;
 use crate::kernel::maps::MapsError;
 use crate::state::SourceStatus;
@@ -60,6 +61,8 @@ impl Work {
     /// Tells the others that something has changed.
     pub(super) fn publish(&self) {
         self.with.state.set_source(self.source_status());
+        let pods = self.enrolled.values().map(Enrolment::netns);
+        self.with.traffic.learn(pods);
         self.with.compiler.publish();
     }
 

@@ -1,6 +1,9 @@
 //! What each pod sent where is counted apart: past the tunnel to a pod, to a service and to
 //! strangers, and into it.
 
+mod named;
+
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -62,7 +65,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(options: &Options) -> Result<Self> {
+    pub(super) fn new(options: &Options) -> Result<Self> {
         let bed = Bed::new(&Options {
             start_agent: false,
             ..options.clone()
@@ -72,6 +75,7 @@ impl Scene {
             _servers: Vec::new(),
         };
         scene.add_services()?;
+        scene.write_pods(&["client", "server", "other"])?;
         scene.bed.start_agent()?;
         scene.bed.wait_until_ready()?;
         let bed = &scene.bed;
@@ -104,6 +108,13 @@ impl Scene {
             at + services + "services: {".len(),
             "\"default/old.default.svc.cluster.local\": {}",
         );
+        // Two pods of one deployment, which are one to metrics.
+        for pod in ["client", "other"] {
+            let own = format!("name: {pod}, namespace: default, serviceAccount: {pod}");
+            ensure!(mesh.contains(&own), "{mesh}");
+            let account = "workloadName: shoppers, serviceAccount: client";
+            mesh = mesh.replace(&own, &format!("name: {pod}, namespace: default, {account}"));
+        }
         bed.write_mesh(&mesh)?;
         let external = &bed.topology.external;
         for number in [OLD, HEADLESS] {
@@ -117,6 +128,26 @@ impl Scene {
             }
         }
         Ok(())
+    }
+
+    /// As the mesh has them: two of them have one service account.
+    fn write_pods(&self, pods: &[&str]) -> Result<()> {
+        let mut text = String::new();
+        for name in pods {
+            let account = if *name == "other" { "client" } else { name };
+            let netns = self.bed.pod(name).netns.path();
+            writeln!(
+                text,
+                "- {{uid: {name}, name: {name}, namespace: default, serviceAccount: {account}, \
+                 netns: {}}}",
+                netns.display()
+            )?;
+        }
+        let new = self.bed.scratch.write("pods.yaml.new", text)?;
+        Ok(std::fs::rename(
+            new,
+            self.bed.scratch.path().join("pods.yaml"),
+        )?)
     }
 
     /// All the ways past the tunnel, and one into it.
@@ -178,8 +209,8 @@ impl Scene {
     fn exchange(&self, pod: &str, way: &Way, bytes: u64) -> Result<()> {
         let dial = Dial::new().timeout(PATIENCE);
         let connection = dial.connect(&self.bed.pod(pod).netns, way.to);
-        let connection = connection.with_context(|| format!("{pod} to {way:?}"))?;
-        exchange_bytes(connection, Leave::First, bytes).with_context(|| format!("{way:?}"))
+        let connection = connection.with_context(|| format!("{pod}, {way:?}"))?;
+        exchange_bytes(connection, Leave::First, bytes).with_context(|| format!("{pod}, {way:?}"))
     }
 
     /// Waits until so many connections have ended, all pods and the rest taken together.

@@ -7,14 +7,15 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Map, MapData, MapError, PerCpuHashMap};
 use aya::util::nr_cpus;
+use nix::libc::ENOENT;
 use thiserror::Error;
 use waysteer_common::abi::key::TrafficKey;
 use waysteer_common::abi::value::TrafficValue;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::Traffic;
 use crate::kernel::maps::OpenError;
-use crate::kernel::maps::batch::{Batches, Position};
+use crate::kernel::maps::batch::{Batch, Batches, Position};
 use crate::kernel::wire::Wire;
 
 const MAP: &str = "POD_TRAFFIC";
@@ -22,7 +23,8 @@ const MAP: &str = "POD_TRAFFIC";
 /// Entries that are read by one call.
 const READ: u32 = 1024;
 
-/// The map. Programs add entries and count in them.
+/// The map. Programs add entries and count in them; the agent takes out those of pods that left,
+/// and writes only those with [`TrafficKey::LEFT`].
 pub struct PodTraffic {
     map: OwnedFd,
     capacity: u32,
@@ -33,6 +35,8 @@ pub struct PodTraffic {
 pub enum PodTrafficError {
     #[error("cannot read map {MAP}")]
     Read(#[source] io::Error),
+    #[error("cannot take an entry out of map {MAP}")]
+    Remove(#[source] io::Error),
 }
 
 /// A connection's pod and destination, and what there was between them.
@@ -90,6 +94,34 @@ impl PodTraffic {
             }
         }
         Ok(entries)
+    }
+
+    /// Writes entries that programs do not count in, and says which were refused.
+    pub(crate) fn put(&self, entries: &PodTrafficEntries) -> Vec<(TrafficKey, io::Error)> {
+        let mut batch = Batch::default();
+        for (key, traffic) in entries {
+            batch.keys.extend_from_slice(key.as_bytes());
+            let mut values = vec![TrafficValue::default(); self.cpus];
+            if let Some(first) = values.first_mut() {
+                *first = traffic.to_wire();
+            }
+            batch.values.extend_from_slice(values.as_bytes());
+        }
+        let refused = self.batches().update(&batch).refused.into_iter();
+        let key = |number| entries.keys().nth(number).copied();
+        refused
+            .filter_map(|(number, error)| Some((key(number)?, error)))
+            .collect()
+    }
+
+    /// Takes entries out.
+    pub(crate) fn remove(&self, keys: &[TrafficKey]) -> Result<(), PodTrafficError> {
+        let refused = self.batches().delete(keys.as_bytes()).refused;
+        let mut errors = refused.into_iter().map(|(_, error)| error);
+        match errors.find(|error| error.raw_os_error() != Some(ENOENT)) {
+            Some(error) => Err(PodTrafficError::Remove(error)),
+            None => Ok(()),
+        }
     }
 
     fn value_size(&self) -> usize {

@@ -108,6 +108,7 @@ impl Work {
         if is_over {
             node.maps_verified = Some(Clock::now());
             node.maps_due = Instant::now() + self.verifier.interval;
+            self.settle_traffic();
         } else {
             node.maps_due = Instant::now() + PIECE_PAUSE;
         }

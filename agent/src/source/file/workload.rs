@@ -62,13 +62,9 @@ impl Read for Workload {
             let name = policy.namespaced_name(problems);
             workload.authorization_policies.extend(name);
         }
+        workload.workload_name = fields.text("workloadName", problems);
         // Redirection has no use for these; ztunnel puts them into metrics.
-        for key in [
-            "workloadName",
-            "workloadType",
-            "canonicalName",
-            "canonicalRevision",
-        ] {
+        for key in ["workloadType", "canonicalName", "canonicalRevision"] {
             fields.text(key, problems);
         }
         fields.finish(problems);
@@ -146,6 +142,7 @@ fn blank() -> Workload {
         uid: Uid(Text::default()),
         name: Text::default(),
         namespace: Text::default(),
+        workload_name: Text::default(),
         trust_domain: Text::default(),
         service_account: Text::default(),
         addresses: Vec::new(),

@@ -87,6 +87,7 @@ pub(super) fn workload(from: proto::Workload, names: &mut Interner) -> Result<Wo
         uid: Uid(from.uid.into()),
         name: from.name.into(),
         namespace: names.text(from.namespace),
+        workload_name: names.text(from.workload_name),
         trust_domain: names.text(or(from.trust_domain, "cluster.local")),
         service_account: names.text(or(from.service_account, "default")),
         addresses: addresses?,

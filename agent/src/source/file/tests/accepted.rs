@@ -184,6 +184,7 @@ fn every_field_of_a_workload() {
         uid: uid("u1"),
         name: "web-1".into(),
         namespace: "ns".into(),
+        workload_name: "web".into(),
         trust_domain: "td".into(),
         service_account: "sa".into(),
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
