@@ -8,6 +8,7 @@
 mod cgroup;
 mod client;
 mod idle;
+mod micro;
 mod packets;
 mod ratios;
 mod report;
@@ -56,7 +57,13 @@ struct Args {
     /// Keep the ratios of this run, for later ones to be compared with
     #[arg(long)]
     keep: bool,
+    /// The programs over maps of a million workloads too
+    #[arg(long)]
+    million: bool,
 }
+
+/// Workloads in the maps of the programs that are run alone.
+const SIZES: [usize; 3] = [100, 10_000, 100_000];
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -91,7 +98,7 @@ fn run(args: &Args) -> Result<()> {
         rounds: amount.rounds,
         ..Report::default()
     };
-    measure(&mut report, topics, &amount)?;
+    measure(&mut report, topics, &amount, args)?;
     if let Some(path) = &args.svg {
         let chart = report::chart::svg(&report);
         std::fs::write(path, chart).with_context(|| format!("{} not written", path.display()))?;
@@ -114,7 +121,7 @@ fn run(args: &Args) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn measure(report: &mut Report, topics: &[Topic], amount: &Amount) -> Result<()> {
+fn measure(report: &mut Report, topics: &[Topic], amount: &Amount, args: &Args) -> Result<()> {
     let mut ways: Vec<Way> = Vec::new();
     for comparison in COMPARISONS {
         for way in [comparison.base, comparison.way] {
@@ -122,6 +129,14 @@ fn measure(report: &mut Report, topics: &[Topic], amount: &Amount) -> Result<()>
                 ways.push(way);
             }
         }
+    }
+    if topics.contains(&Topic::Micro) {
+        let million = args.million.then_some(1_000_000);
+        let sizes: Vec<usize> = SIZES.into_iter().chain(million).collect();
+        report.tables.extend(micro::measure(&sizes)?);
+    }
+    if topics.iter().all(|topic| *topic == Topic::Micro) {
+        return Ok(());
     }
     let stage = Stage::new(0)?;
     match &stage.iptables {
