@@ -2,6 +2,8 @@
 //!
 //! Offsets count from the network header. All loops have constant bounds.
 
+pub mod plain;
+
 use zerocopy::network_endian::U16;
 
 use crate::abi::key::TupleKey;

@@ -43,9 +43,15 @@ impl Skb {
     /// A function of its own, so that its stack frame is gone when it returns.
     #[inline(never)]
     pub(crate) fn parse(&self, segment: &mut Segment) -> Parsed {
+        packet::parse(self, self.ethertype(), segment)
+    }
+
+    /// As the kernel has it.
+    #[inline(always)]
+    pub(crate) fn ethertype(&self) -> u16 {
         // SAFETY: the verifier rewrites loads from the context it passed.
         let ethertype = unsafe { (*self.0).protocol };
-        packet::parse(self, u16::from_be(ethertype as u16), segment)
+        u16::from_be(ethertype as u16)
     }
 
     /// Reads from where stores count from: the link-layer header where the device has one.

@@ -1,5 +1,6 @@
 //! The only place that marks, assigns and redirects.
 
+mod plain;
 mod reuse;
 
 use aya_ebpf::bindings::{
@@ -19,6 +20,7 @@ use waysteer_common::verdict::PacketAction;
 
 use crate::load::Skb;
 use crate::{report, settings};
+pub(crate) use plain::{is_of_connection, is_tcp_to_elsewhere};
 pub(crate) use reuse::end_time_wait;
 
 const SOL_SOCKET: i32 = 1;

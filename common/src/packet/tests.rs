@@ -8,7 +8,7 @@ use super::{
 };
 use crate::addr::Address;
 
-struct Bytes<'a>(&'a [u8]);
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl Packet for Bytes<'_> {
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {

@@ -20,6 +20,7 @@ pub fn lo_ingress(context: TcContext) -> i32 {
 #[inline(always)]
 fn lo(skb: Skb) -> Action {
     match skb.mark() & MARK_MASK {
+        STEER_MARK | TUNNEL_MARK if is_plain(skb) => Action::Next,
         STEER_MARK | TUNNEL_MARK => marked(skb),
         RETURN_MARK => {
             // One that `pod_egress` brought back.
@@ -28,6 +29,23 @@ fn lo(skb: Skb) -> Action {
         }
         _ => Action::Next,
     }
+}
+
+/// Does what is to be done about a packet in its plainest shape, of a connection that exists or of
+/// the tunnel; false where it is something else. A function of its own: the verifier forgets on
+/// which of its ways it came to an answer.
+#[inline(never)]
+fn is_plain(skb: Skb) -> bool {
+    let mark = skb.mark();
+    if mark & MARK_MASK != TUNNEL_MARK {
+        steer::accept_packet_type(skb);
+        return steer::is_of_connection(skb);
+    }
+    let is_plain = steer::is_tcp_to_elsewhere(skb);
+    if is_plain {
+        steer::set_packet_mark(skb, steer::with_mark(mark, RETURN_MARK));
+    }
+    is_plain
 }
 
 #[inline(always)]

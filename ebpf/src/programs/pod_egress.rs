@@ -2,7 +2,7 @@
 //! its sender never called `connect()`, or because somebody took its mark or our routes away, is
 //! brought back; what cannot be brought back does not leave.
 
-use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::bindings::{BPF_TCP_SYN_SENT, bpf_sock};
 use aya_ebpf::helpers::generated::bpf_sk_fullsock;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
@@ -30,8 +30,11 @@ enum Sender {
     Steered,
     /// A TCP socket whose verdict says so.
     Bypassed,
-    /// A TCP socket that never went through `connect()`: accepted, older than the pod's
-    /// enrolment, or of the kernel itself.
+    /// A TCP socket without verdict that sends no SYN any more, or never did: accepted, or older than
+    /// the pod's enrolment. Its packets need not be read.
+    PastSyn,
+    /// A TCP socket that is about to connect and has no verdict: for want of memory, older than the
+    /// pod's enrolment, or of the kernel itself.
     Unjudged(*mut bpf_sock),
     /// A raw or packet socket, a virtual machine, or the kernel's answer for no socket.
     NotTcp,
@@ -53,7 +56,7 @@ fn egress(skb: Skb) -> Action {
     }
     match sender(skb) {
         Sender::Steered => bring_back(skb, mark, STEER_MARK),
-        Sender::Bypassed => Action::Next,
+        Sender::Bypassed | Sender::PastSyn => Action::Next,
         Sender::Unjudged(_) | Sender::NotTcp => judge(skb, mark),
     }
 }
@@ -84,7 +87,11 @@ fn sender(skb: Skb) -> Sender {
     }
     let value = maps::socket_value(socket);
     if value.is_null() {
-        return Sender::Unjudged(socket);
+        // SAFETY: as above.
+        return match unsafe { (*socket).state } {
+            BPF_TCP_SYN_SENT => Sender::Unjudged(socket),
+            _ => Sender::PastSyn,
+        };
     }
     // SAFETY: the verifier has seen the null check.
     if unsafe { (*value).verdict.flags } & VerdictValue::STEER != 0 {
@@ -165,7 +172,9 @@ fn select(skb: Skb, segment: &mut Segment) -> Selected {
         return Selected::Judge;
     }
     match sender(skb) {
-        Sender::Steered | Sender::Bypassed | Sender::Unjudged(_) => Selected::Pass,
+        Sender::Steered | Sender::Bypassed | Sender::PastSyn | Sender::Unjudged(_) => {
+            Selected::Pass
+        }
         Sender::NotTcp if continues_unjudged(segment) => Selected::Judge,
         Sender::NotTcp => Selected::Pass,
     }
@@ -211,7 +220,7 @@ fn remember(skb: Skb, tuple: &TupleKey, netns: u64, verdict: &Verdict) {
             };
             maps::set_socket_value(socket, &value);
         }
-        Sender::Steered | Sender::Bypassed | Sender::NotTcp => {
+        Sender::Steered | Sender::Bypassed | Sender::PastSyn | Sender::NotTcp => {
             if PACKET_FLOWS.insert(flow, 1, 0).is_err() {
                 report::action(PacketAction::RecordFailed);
             }

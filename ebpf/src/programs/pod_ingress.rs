@@ -26,6 +26,9 @@ fn ingress(skb: Skb) -> Action {
         report::action(PacketAction::VlanPassed);
         return Action::Next;
     }
+    if steer::is_of_connection(skb) {
+        return Action::Next;
+    }
     let mut segment = Segment::default();
     match skb.parse(&mut segment) {
         Parsed::Tcp => {}
