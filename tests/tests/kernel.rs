@@ -1,6 +1,7 @@
 //! The tests that need root, one binary: `cargo xtask test` runs them one after the other.
 
 mod adoption;
+mod bench;
 mod churn;
 mod cleanup;
 mod closed;

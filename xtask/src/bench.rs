@@ -44,6 +44,12 @@ struct Datapath {
     /// Fewer rounds, and less in each of them: under two minutes
     #[arg(long)]
     quick: bool,
+    /// So many rounds [default: 21, or 5 with --quick]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Programs over maps of a million workloads too; needs gigabytes
+    #[arg(long)]
+    million: bool,
     /// Only some parts
     #[arg(long, value_delimiter = ',', value_parser = PARTS)]
     only: Vec<String>,
@@ -94,6 +100,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn measure_datapath(args: &Datapath) -> Result<()> {
     let Datapath {
         quick,
+        rounds,
+        million,
         only,
         json,
         markdown,
@@ -113,8 +121,12 @@ fn measure_datapath(args: &Datapath) -> Result<()> {
         .args(json.then_some("--json"))
         .args(markdown.then_some("--markdown"))
         .args(keep.then_some("--keep"))
+        .args(million.then_some("--million"))
         .arg("--svg")
         .arg(svg);
+    if let Some(rounds) = rounds {
+        measure.args(["--rounds", &rounds.to_string()]);
+    }
     if !only.is_empty() {
         measure.args(["--only", &only.join(",")]);
     }

@@ -66,14 +66,20 @@ fn kernel_tests(filter: Option<&str>) -> std::process::Command {
     cargo
 }
 
-/// What the kernel tests start: the programs, the agent, the HBONE peer and Envoy.
+/// What the kernel tests start: the programs, the agent, the HBONE peer, Envoy and the benchmark.
 fn prepare_kernel_tests() -> Result<()> {
     setup::run(&setup::Args::with_tests())?;
     for variant in [Variant::Code, Variant::Layout] {
         build_ebpf::run(&build_ebpf::Args::variant(variant))?;
     }
     build_ebpf::run(&build_ebpf::Args::quiet())?;
-    let binaries = ["waysteer", "hbone-peer", "waysteer-stand-in"].map(|name| ["--bin", name]);
+    let binaries = [
+        "waysteer",
+        "hbone-peer",
+        "waysteer-stand-in",
+        "waysteer-bench",
+    ]
+    .map(|name| ["--bin", name]);
     let binaries = binaries.as_flattened();
     command::run(command::cargo(["build"]).args(binaries))
 }

@@ -8,6 +8,7 @@
 mod cgroup;
 mod client;
 mod idle;
+mod metric;
 mod micro;
 mod packets;
 mod ratios;
@@ -42,6 +43,9 @@ struct Args {
     /// Fewer rounds, and less in each of them
     #[arg(long)]
     quick: bool,
+    /// So many rounds
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Only these parts
     #[arg(long, value_delimiter = ',')]
     only: Vec<Topic>,
@@ -82,11 +86,12 @@ fn run(args: &Args) -> Result<()> {
     );
     interrupt::install()?;
     raise_file_limit()?;
-    let amount = if args.quick {
+    let mut amount = if args.quick {
         Amount::QUICK
     } else {
         Amount::FULL
     };
+    amount.rounds = args.rounds.unwrap_or(amount.rounds);
     let topics = if args.only.is_empty() {
         Topic::value_variants()
     } else {
@@ -138,7 +143,7 @@ fn measure(report: &mut Report, topics: &[Topic], amount: &Amount, args: &Args) 
     if topics.iter().all(|topic| *topic == Topic::Micro) {
         return Ok(());
     }
-    let stage = Stage::new(0)?;
+    let stage = Stage::new(topics.contains(&Topic::Large))?;
     match &stage.iptables {
         Ok(version) => report
             .notes

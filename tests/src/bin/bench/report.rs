@@ -6,8 +6,9 @@ mod table;
 use serde::Serialize;
 use waysteer_tests::statistics::{Spread, at_most};
 
+use crate::metric::Metric;
 use crate::rounds::Samples;
-use crate::ways::{COMPARISONS, Comparison, Metric, Topic, Way};
+use crate::ways::{COMPARISONS, Comparison, Topic, Way};
 
 pub(crate) use table::{markdown, text};
 

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use waysteer_tests::interrupt;
 
 use crate::client;
+use crate::metric::Metric;
 use crate::stage::Stage;
-use crate::ways::{Metric, Way};
+use crate::ways::Way;
 use crate::worker::{Worker, own_processor_time, processor_time};
 
 /// How much of everything.

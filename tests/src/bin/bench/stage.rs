@@ -7,6 +7,7 @@
 //! | `rules` | node | none; iptables rules | to the same kind of listener |
 //! | `client`, `server` | node | `bypass` | `direct_local = "bypass"` |
 //! | `tclient`, `tserver` | node | `tunnel` | `direct_local = "tunnel"` |
+//! | `lclient` | node | `large`, if asked for | as `bypass`, and [`EXTRA`] workloads in its maps |
 //! | `plain`, `plain2` | node | none | |
 //! | `far`, `waypoint` | remote | `remote`; a waypoint | HBONE |
 //! | `far-plain` | remote | none | plain TCP |
@@ -31,6 +32,8 @@ pub(crate) use agents::Kind;
 
 /// Where every server listens.
 pub(crate) const PORT: u16 = 8080;
+/// Further workloads of the large mesh, which nobody dials.
+const EXTRA: usize = 100_000;
 const SHOP: u8 = 12;
 
 #[derive(Debug)]
@@ -48,13 +51,14 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// `extra` further workloads are in the mesh, which nobody dials.
-    pub(crate) fn new(extra: usize) -> Result<Self> {
+    /// With an agent that has a large mesh, or without.
+    pub(crate) fn new(with_large: bool) -> Result<Self> {
         let scratch = Scratch::new()?;
         let parent = Parent::new()?;
         let topology = Topology::new(
             &[
-                "leg", "rules", "client", "server", "tclient", "tserver", "plain", "plain2",
+                "leg", "rules", "client", "server", "tclient", "tserver", "lclient", "plain",
+                "plain2",
             ],
             &["far", "far-plain", "waypoint"],
         )?;
@@ -63,10 +67,14 @@ impl Stage {
             pod.netns
                 .set_sysctl("net/ipv4/ip_local_port_range", "16000 65000")?;
         }
-        scratch.write("mesh.yaml", mesh::file(&topology, extra))?;
+        scratch.write("mesh.yaml", mesh::file(&topology, 0))?;
+        if with_large {
+            scratch.write("large-mesh.yaml", mesh::file(&topology, EXTRA))?;
+        }
         let waypoint = agents::start_waypoint(&topology, &scratch)?;
         let agents = Kind::ALL
             .into_iter()
+            .filter(|kind| with_large || *kind != Kind::Large)
             .map(|kind| Agent::start(kind, &topology, &parent, &scratch))
             .collect::<Result<Vec<_>>>()?;
         let leg = agents.iter().find(|agent| agent.kind == Kind::Leg);

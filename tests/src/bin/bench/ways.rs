@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use waysteer_common::abi::names::OUTBOUND_PORT;
 
+use crate::metric::Metric;
 use crate::server::Server;
 use crate::stage::Stage;
 
@@ -45,23 +46,6 @@ pub(crate) struct Way {
     pub(crate) is_slow: bool,
 }
 
-/// What is measured of a way in every round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Metric {
-    Connect,
-    Whole,
-    Request,
-    Bulk,
-    Bulk16,
-    /// Of the threads that dial and answer, with what the kernel does for them.
-    ConnectionsOwn,
-    /// Of the agents and the waypoint.
-    ConnectionsAgents,
-    BytesOwn,
-    BytesAgents,
-}
-
 /// A way, what it is measured against, and bars: for times at most, for rates at least.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Comparison {
@@ -93,10 +77,12 @@ const LOOPBACK: &str = "loopback";
 const LISTENER: Way = way("listener on loopback", "leg", LOOPBACK);
 const LOCAL: Way = way("plain, same node", "plain", "plain2");
 const REMOTE: Way = way("plain, other node", "plain", "far-plain");
+const PASSTHROUGH: Way = way("Passthrough", "client", "external");
+const PLAIN: Way = way("Direct, plain TCP", "client", "far-plain");
 const BYPASS: Way = way("DirectLocal bypass", "client", "server");
 const TUNNEL: Way = slow("DirectLocal over HBONE", "tclient", "tserver");
 
-pub(crate) const COMPARISONS: [Comparison; 11] = [
+pub(crate) const COMPARISONS: [Comparison; 13] = [
     Comparison {
         topic: Topic::Leg,
         way: way("application to listener, waysteer", "leg", "far"),
@@ -121,13 +107,13 @@ pub(crate) const COMPARISONS: [Comparison; 11] = [
     },
     Comparison {
         topic: Topic::Passthrough,
-        way: way("Passthrough", "client", "external"),
+        way: PASSTHROUGH,
         base: way("plain, external host", "plain", "external"),
         bars: &[(Metric::Whole, 1.05), (Metric::Bulk, 0.97)],
     },
     Comparison {
         topic: Topic::Plain,
-        way: way("Direct, plain TCP", "client", "far-plain"),
+        way: PLAIN,
         base: REMOTE,
         bars: &[],
     },
@@ -167,6 +153,22 @@ pub(crate) const COMPARISONS: [Comparison; 11] = [
         base: way("plain, from another node", "far-plain", "plain2"),
         bars: &[],
     },
+    Comparison {
+        topic: Topic::Large,
+        way: way("Passthrough, 100,000 workloads", "lclient", "external"),
+        base: PASSTHROUGH,
+        bars: &[],
+    },
+    Comparison {
+        topic: Topic::Large,
+        way: way(
+            "Direct, plain TCP, 100,000 workloads",
+            "lclient",
+            "far-plain",
+        ),
+        base: PLAIN,
+        bars: &[],
+    },
 ];
 
 impl Way {
@@ -193,55 +195,5 @@ impl Way {
     /// Needs what this machine may lack.
     pub(crate) fn needs_iptables(&self) -> bool {
         self.from == "rules"
-    }
-}
-
-impl Metric {
-    pub(crate) const ALL: [Self; 9] = [
-        Self::Connect,
-        Self::Whole,
-        Self::Request,
-        Self::Bulk,
-        Self::Bulk16,
-        Self::ConnectionsOwn,
-        Self::ConnectionsAgents,
-        Self::BytesOwn,
-        Self::BytesAgents,
-    ];
-
-    /// Words and unit.
-    pub(crate) fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Connect => ("connect()", "µs"),
-            Self::Whole => ("connect, request, close", "µs"),
-            Self::Request => ("request on a kept connection", "µs"),
-            Self::Bulk => ("1 stream", "GB/s"),
-            Self::Bulk16 => ("16 streams", "GB/s"),
-            Self::ConnectionsOwn => ("CPU, 1000 connections: ends and kernel", "ms"),
-            Self::ConnectionsAgents => ("CPU, 1000 connections: agents", "ms"),
-            Self::BytesOwn => ("CPU, 1 GB: ends and kernel", "ms"),
-            Self::BytesAgents => ("CPU, 1 GB: agents", "ms"),
-        }
-    }
-
-    /// From seconds, and bytes a second, to the unit.
-    pub(crate) fn in_unit(self, value: f64) -> f64 {
-        match self {
-            Self::Connect | Self::Whole | Self::Request => value * 1e6,
-            Self::Bulk | Self::Bulk16 => value / 1e9,
-            Self::ConnectionsOwn | Self::ConnectionsAgents | Self::BytesOwn | Self::BytesAgents => {
-                value * 1e3
-            }
-        }
-    }
-
-    /// Whether it is about what works for others.
-    pub(crate) fn is_of_agents(self) -> bool {
-        matches!(self, Self::ConnectionsAgents | Self::BytesAgents)
-    }
-
-    /// Whether more is better.
-    pub(crate) fn is_rate(self) -> bool {
-        matches!(self, Self::Bulk | Self::Bulk16)
     }
 }

@@ -20,6 +20,7 @@ pub(crate) enum Kind {
     Bypass,
     Tunnel,
     Remote,
+    Large,
 }
 
 /// One of them.
@@ -35,7 +36,13 @@ pub(crate) struct Agent {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::Leg, Self::Bypass, Self::Tunnel, Self::Remote];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Leg,
+        Self::Bypass,
+        Self::Tunnel,
+        Self::Remote,
+        Self::Large,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -43,6 +50,7 @@ impl Kind {
             Self::Bypass => "bypass",
             Self::Tunnel => "tunnel",
             Self::Remote => "remote",
+            Self::Large => "large",
         }
     }
 
@@ -52,12 +60,13 @@ impl Kind {
             Self::Bypass => &["client", "server"],
             Self::Tunnel => &["tclient", "tserver"],
             Self::Remote => &["far"],
+            Self::Large => &["lclient"],
         }
     }
 
     fn node(self, topology: &Topology) -> (&'static str, &Node) {
         match self {
-            Self::Leg | Self::Bypass | Self::Tunnel => ("node1", &topology.node),
+            Self::Leg | Self::Bypass | Self::Tunnel | Self::Large => ("node1", &topology.node),
             Self::Remote => ("node2", &topology.remote),
         }
     }
@@ -87,7 +96,7 @@ impl Agent {
         scratch.write(&format!("{name}-pods.yaml"), pods)?;
         let tunnel = match kind {
             Kind::Leg => format!("kind = \"ztunnel\"\nsocket = {ztunnel:?}"),
-            Kind::Bypass | Kind::Tunnel | Kind::Remote => {
+            Kind::Bypass | Kind::Tunnel | Kind::Remote | Kind::Large => {
                 format!(
                     "kind = \"embedded\"\nca_dir = {:?}",
                     scratch.path().join("ca")
@@ -96,14 +105,18 @@ impl Agent {
         };
         let direct_local = match kind {
             Kind::Leg | Kind::Tunnel => "tunnel",
-            Kind::Bypass | Kind::Remote => "bypass",
+            Kind::Bypass | Kind::Remote | Kind::Large => "bypass",
+        };
+        let mesh = match kind {
+            Kind::Leg | Kind::Bypass | Kind::Tunnel | Kind::Remote => "mesh.yaml",
+            Kind::Large => "large-mesh.yaml",
         };
         let (node, place) = kind.node(topology);
         let config = format!(
             "node = {node:?}\npin_root = {:?}\ncgroup = {:?}\ndirect_local = {direct_local:?}\n\
              log = \"warn\"\n\
              [admin]\nlisten = \"127.0.0.1:0\"\nsocket = {socket:?}\n\
-             [source]\nkind = \"file\"\nmesh = \"mesh.yaml\"\npods = \"{name}-pods.yaml\"\n\
+             [source]\nkind = \"file\"\nmesh = {mesh:?}\npods = \"{name}-pods.yaml\"\n\
              [tunnel]\n{tunnel}\n",
             pins.path(),
             cgroup.mounted(),
