@@ -138,7 +138,7 @@ fn measure(report: &mut Report, topics: &[Topic], amount: &Amount, args: &Args) 
     if topics.contains(&Topic::Micro) {
         let million = args.million.then_some(1_000_000);
         let sizes: Vec<usize> = SIZES.into_iter().chain(million).collect();
-        report.tables.extend(micro::measure(&sizes)?);
+        micro::measure(&sizes, report)?;
     }
     if topics.iter().all(|topic| *topic == Topic::Micro) {
         return Ok(());

@@ -1,27 +1,22 @@
 //! The programs alone, over maps of several sizes: the hook of `connect()` under real calls of it,
 //! which fail for want of a route once the hook has run, and packet programs by `BPF_PROG_TEST_RUN`.
 
+mod bars;
+mod bed;
 mod mesh;
 mod packet;
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
 use anyhow::{Context as _, Result};
-use aya::programs::{ProgramInfo, TestRun as _, TestRunOptions};
+use aya::programs::{TestRun as _, TestRunOptions};
 use aya::sys::{Stats, enable_stats};
-use waysteer::compile::{Changes, EnrolledPod, Node, Tables, compile};
-use waysteer::kernel::load::{LoadOptions, Loaded, PROGRAMS, Programs};
-use waysteer::kernel::object::Object;
-use waysteer::kernel::pins::{Generation, PinRoot};
-use waysteer_common::abi::names::{ABI_VERSION, STEER_MARK};
+use waysteer::kernel::load::PROGRAMS;
+use waysteer_common::abi::names::STEER_MARK;
 use waysteer_tests::interrupt;
-use waysteer_tests::netns::NetNs;
-use waysteer_tests::pins::PinDirectory;
-use waysteer_tests::process::Scratch;
 
-use crate::cgroup::{Cgroup, Parent};
-use crate::report::Table;
-use crate::worker::{Place, Worker, processor};
+use crate::report::{Report, Table};
+use bed::Bed;
 use mesh::Destination;
 
 const CONNECTS: usize = 20_000;
@@ -29,24 +24,49 @@ const RUNS: u32 = 100_000;
 /// `struct __sk_buff` as far as the mark.
 const CONTEXT: usize = 12;
 
-/// What is dialled, and from an enrolled pod or not.
-const HOOK: [(&str, bool, Option<Destination>); 8] = [
-    ("UDP: the counting itself, mostly", true, None),
-    ("not enrolled", false, Some(Destination::Nobody)),
-    ("nobody knows it", true, Some(Destination::Nobody)),
-    ("workload, plain TCP", true, Some(Destination::Plain)),
-    ("workload, HBONE", true, Some(Destination::Hbone)),
-    ("service, HBONE", true, Some(Destination::Service)),
-    ("service with a waypoint", true, Some(Destination::Waypoint)),
+/// What is dialled, by an enrolled pod or not, and another one each time or not: the former is for
+/// what memory far away costs.
+const HOOK: [(&str, bool, Option<Destination>, bool); 11] = [
+    ("UDP: the counting itself, mostly", true, None, false),
+    ("not enrolled", false, Some(Destination::Nobody), false),
+    ("nobody knows it", true, Some(Destination::Nobody), false),
+    (
+        "nobody, others each time",
+        true,
+        Some(Destination::Nobody),
+        true,
+    ),
+    ("workload, plain TCP", true, Some(Destination::Plain), false),
+    ("workload, HBONE", true, Some(Destination::Hbone), false),
+    (
+        "workload, others each time",
+        true,
+        Some(Destination::Hbone),
+        true,
+    ),
+    ("service, HBONE", true, Some(Destination::Service), false),
+    (
+        "service, others each time",
+        true,
+        Some(Destination::Service),
+        true,
+    ),
+    (
+        "service with a waypoint",
+        true,
+        Some(Destination::Waypoint),
+        false,
+    ),
     (
         "neighbour, policies allow",
         true,
         Some(Destination::Neighbour),
+        false,
     ),
 ];
 
 /// Program, mark, and who a SYN is for.
-const PACKETS: [(&str, &str, u32, Destination); 4] = [
+const PACKETS: [(&str, &str, u32, Destination); 3] = [
     ("no mark", "lo_ingress", 0, Destination::Nobody),
     (
         "SYN, steered, held",
@@ -55,41 +75,26 @@ const PACKETS: [(&str, &str, u32, Destination); 4] = [
         Destination::Hbone,
     ),
     ("SYN, nobody knows it", "pod_egress", 0, Destination::Nobody),
-    ("SYN, service, HBONE", "pod_egress", 0, Destination::Service),
 ];
 
-/// One size; its programs are attached to nobody but to who is measured.
-struct Bed {
-    // Dropped in this order.
-    inside: Worker,
-    outside: Worker,
-    pod: NetNs,
-    _other: NetNs,
-    _links: waysteer::kernel::attach::CgroupLinks,
-    loaded: Loaded,
-    generation: Generation,
-    _pins: PinDirectory,
-    _cgroup: Cgroup,
-    _parent: Parent,
-    _scratch: Scratch,
-    workloads: usize,
-}
-
-pub(crate) fn measure(sizes: &[usize]) -> Result<Vec<Table>> {
+pub(crate) fn measure(sizes: &[usize], report: &mut Report) -> Result<()> {
     let mut names: Vec<[String; 2]> = Vec::new();
-    let mut cells: Vec<Vec<String>> = Vec::new();
+    let mut cells: Vec<Vec<u128>> = Vec::new();
     let mut instructions = Vec::new();
     for size in sizes {
         eprintln!("maps of {size} workloads");
-        let bed = Bed::new(*size)?;
-        let mut values = bed.hook()?;
+        let dry = Bed::new(*size, true)?.hook("connect4, dry run")?;
+        let bed = Bed::new(*size, false)?;
+        let mut values = bed.hook("connect4")?;
+        values.extend(dry);
         values.extend(bed.packets()?);
         names = values.iter().map(|(name, _)| name.clone()).collect();
         cells.push(values.into_iter().map(|(_, value)| value).collect());
         instructions = bed.instructions()?;
     }
     let row = |(place, [program, what]): (usize, &[String; 2])| {
-        let values = cells.iter().filter_map(|column| column.get(place).cloned());
+        let values = cells.iter().filter_map(|column| column.get(place));
+        let values = values.map(ToString::to_string);
         [program.clone(), what.clone()]
             .into_iter()
             .chain(values)
@@ -102,7 +107,10 @@ pub(crate) fn measure(sizes: &[usize]) -> Result<Vec<Table>> {
         100_000 => "100,000",
         _ => "1,000,000",
     }));
-    Ok(vec![
+    if let (Some(first), Some(last)) = (cells.first(), cells.get(sizes.len().min(3) - 1)) {
+        report.bars.extend(bars::of_hook(first, last));
+    }
+    report.tables.extend([
         Table {
             title: "ns a run, by the number of workloads in the maps".to_owned(),
             columns,
@@ -113,73 +121,16 @@ pub(crate) fn measure(sizes: &[usize]) -> Result<Vec<Table>> {
             columns: vec!["program", "looked at by the verifier", "in the program"],
             rows: instructions,
         },
-    ])
+    ]);
+    Ok(())
 }
 
 impl Bed {
-    fn new(workloads: usize) -> Result<Self> {
-        let scratch = Scratch::new()?;
-        let parent = Parent::new()?;
-        let cgroup = parent.child("micro", &scratch)?;
-        let (pod, other) = (NetNs::new("micro")?, NetNs::new("micro-other")?);
-        let pins = PinDirectory::new(&format!("wsmicro-{}-{workloads}", std::process::id()));
-        let root = PinRoot::open(pins.path())?;
-        let generation = root.next_generation(ABI_VERSION)?;
-        generation.make()?;
-        let options = LoadOptions {
-            pins: Some(generation.clone()),
-            ..LoadOptions::default()
-        };
-        let mut loaded = Programs::load(&Object::embedded()?, &options)?;
-        let links = loaded.programs.attach_cgroup(cgroup.path())?;
-        let node = Node {
-            name: "node1".into(),
-            direct_local_bypass: true,
-            ..Node::default()
-        };
-        let pods = [
-            ("client", pod.cookie()?, mesh::CLIENT),
-            ("neighbour", 1, mesh::NEIGHBOUR),
-        ]
-        .map(|(name, netns, address)| EnrolledPod {
-            netns,
-            name: name.to_owned(),
-            namespace: "default".to_owned(),
-            service_account: name.to_owned(),
-            addresses: vec![address.into()],
-        });
-        let tables = compile(&mesh::of_size(workloads)?, &node, &pods).tables;
-        let changes = Changes::between(&Tables::default(), &tables);
-        loaded.maps.apply(&changes, 0)?;
-        let worker = |netns| {
-            let place = Place {
-                netns,
-                cgroup: Some(&cgroup),
-                processor: processor(),
-            };
-            Worker::start("micro", &place)
-        };
-        Ok(Self {
-            inside: worker(&pod)?,
-            outside: worker(&other)?,
-            pod,
-            _other: other,
-            _links: links,
-            loaded,
-            generation,
-            _pins: pins,
-            _cgroup: cgroup,
-            _parent: parent,
-            _scratch: scratch,
-            workloads,
-        })
-    }
-
-    /// Nanoseconds of `connect4`.
-    fn hook(&self) -> Result<Vec<([String; 2], String)>> {
+    /// Nanoseconds of `connect4`, under a name.
+    fn hook(&self, name: &str) -> Result<Vec<([String; 2], u128)>> {
         let _counting = enable_stats(Stats::RunTime).context("counting runs of programs")?;
         let mut values = Vec::new();
-        for (what, enrolled, destination) in HOOK {
+        for (what, enrolled, destination, others) in HOOK {
             interrupt::check()?;
             let worker = if enrolled {
                 &self.inside
@@ -188,7 +139,8 @@ impl Bed {
             };
             let workloads = self.workloads;
             let dial = move || {
-                for turn in 0..CONNECTS {
+                for number in 0..CONNECTS {
+                    let turn = if others { number } else { 1 };
                     // No route: that it fails is what was expected.
                     match destination {
                         Some(destination) => {
@@ -211,13 +163,13 @@ impl Bed {
             let time = after.run_time() - before.run_time();
             let each = time.as_nanos().checked_div(count.into());
             let each = each.with_context(|| format!("{what}: the hook did not run"))?;
-            let name = ["connect4".to_owned(), what.to_owned()];
-            values.push((name, each.to_string()));
+            let name = [name.to_owned(), what.to_owned()];
+            values.push((name, each));
         }
         Ok(values)
     }
 
-    fn packets(&self) -> Result<Vec<([String; 2], String)>> {
+    fn packets(&self) -> Result<Vec<([String; 2], u128)>> {
         let mut values = Vec::new();
         for (what, program, mark, destination) in PACKETS {
             let classifier = self.loaded.programs.classifier(program)?;
@@ -230,7 +182,7 @@ impl Bed {
             options.repeat = RUNS;
             let ran = self.pod.run(|| classifier.test_run(options))?;
             let name = [program.to_owned(), what.to_owned()];
-            values.push((name, ran.duration.as_nanos().to_string()));
+            values.push((name, ran.duration.as_nanos()));
         }
         Ok(values)
     }
@@ -248,9 +200,5 @@ impl Bed {
             ])
         };
         PROGRAMS.iter().map(of).collect()
-    }
-
-    fn info(&self, program: &str) -> Result<ProgramInfo> {
-        ProgramInfo::from_pin(self.generation.program(program)).with_context(|| program.to_owned())
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) rounds: usize,
     /// What there could be no measurement of, and why.
     pub(crate) notes: Vec<String>,
+    /// Those that are not of a row.
+    pub(crate) bars: Vec<Bar>,
     pub(crate) rows: Vec<Row>,
     pub(crate) latencies: Vec<Latency>,
     pub(crate) tables: Vec<Table>,
@@ -49,6 +51,15 @@ pub(crate) struct Latency {
     pub(crate) p999: f64,
 }
 
+/// Something that must be reached.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Bar {
+    pub(crate) what: String,
+    pub(crate) bar: String,
+    pub(crate) measured: String,
+    pub(crate) is_met: bool,
+}
+
 /// Of anything else.
 #[derive(Debug, Serialize)]
 pub(crate) struct Table {
@@ -58,6 +69,12 @@ pub(crate) struct Table {
 }
 
 impl Report {
+    /// Everything that must be reached.
+    fn all_bars(&self) -> Vec<Bar> {
+        let of_rows = self.rows.iter().filter_map(Row::as_bar);
+        of_rows.chain(self.bars.iter().cloned()).collect()
+    }
+
     /// Takes in what was measured of some ways.
     pub(crate) fn add(&mut self, samples: &Samples, topics: &[Topic]) {
         let chosen = COMPARISONS
@@ -95,6 +112,21 @@ impl Row {
                 ratio <= bar
             }
         })
+    }
+
+    fn as_bar(&self) -> Option<Bar> {
+        let (metric, _) = self.metric.words();
+        Some(Bar {
+            what: format!("{}, against {}: {metric}", self.way, self.base),
+            bar: self.bar_in_words()?,
+            measured: format!("{:.3}", self.ratio.median),
+            is_met: self.is_met()?,
+        })
+    }
+
+    fn bar_in_words(&self) -> Option<String> {
+        let sign = if self.metric.is_rate() { '≥' } else { '≤' };
+        self.bar.map(|bar| format!("{sign} {bar}"))
     }
 
     /// How the row is known to earlier and later runs.

@@ -24,7 +24,7 @@ pub(crate) enum Topic {
     Local,
     /// To another node, over HBONE, and through a waypoint
     Hbone,
-    /// From outside of the mesh into an enrolled pod
+    /// From another node into an enrolled pod, from outside of the mesh and over HBONE
     Inbound,
     /// Memory of ten thousand idle connections
     Idle,
@@ -77,12 +77,13 @@ const LOOPBACK: &str = "loopback";
 const LISTENER: Way = way("listener on loopback", "leg", LOOPBACK);
 const LOCAL: Way = way("plain, same node", "plain", "plain2");
 const REMOTE: Way = way("plain, other node", "plain", "far-plain");
+const FROM_REMOTE: Way = way("plain, from another node", "far-plain", "plain2");
 const PASSTHROUGH: Way = way("Passthrough", "client", "external");
 const PLAIN: Way = way("Direct, plain TCP", "client", "far-plain");
 const BYPASS: Way = way("DirectLocal bypass", "client", "server");
 const TUNNEL: Way = slow("DirectLocal over HBONE", "tclient", "tserver");
 
-pub(crate) const COMPARISONS: [Comparison; 13] = [
+pub(crate) const COMPARISONS: [Comparison; 14] = [
     Comparison {
         topic: Topic::Leg,
         way: way("application to listener, waysteer", "leg", "far"),
@@ -150,7 +151,13 @@ pub(crate) const COMPARISONS: [Comparison; 13] = [
     Comparison {
         topic: Topic::Inbound,
         way: slow("inbound plaintext", "far-plain", "server"),
-        base: way("plain, from another node", "far-plain", "plain2"),
+        base: FROM_REMOTE,
+        bars: &[],
+    },
+    Comparison {
+        topic: Topic::Inbound,
+        way: slow("inbound HBONE", "far", "server"),
+        base: FROM_REMOTE,
         bars: &[],
     },
     Comparison {

@@ -1,6 +1,6 @@
 //! Tables, as text and as Markdown.
 
-use super::{Latency, Report, Row, Table};
+use super::{Bar, Latency, Report, Row, Table};
 use crate::rounds::EVERY;
 
 pub(crate) fn text(report: &Report) -> String {
@@ -42,8 +42,20 @@ pub(crate) fn text(report: &Report) -> String {
     text
 }
 
+/// A whole page, so that a file of it can be made anew.
 pub(crate) fn markdown(report: &Report) -> String {
-    let mut text = String::new();
+    let Report {
+        kernel,
+        processors,
+        rounds,
+        ..
+    } = report;
+    let mut text = format!(
+        "# What redirection was measured to cost\n\n\
+         Written by `cargo xtask bench --markdown`; how it is measured and read: \
+         [performance.md](performance.md).\n\n\
+         Linux {kernel}, {processors} processors, {rounds} rounds.\n"
+    );
     for table in tables(report) {
         let Table {
             title,
@@ -51,7 +63,7 @@ pub(crate) fn markdown(report: &Report) -> String {
             rows,
         } = table;
         let line = |cells: &[&str]| format!("| {} |\n", cells.join(" | "));
-        text += &format!("\n{title}\n\n");
+        text += &format!("\n## {title}\n\n");
         text += &line(&columns);
         text += &format!("|{}\n", "---|".repeat(columns.len()));
         for row in &rows {
@@ -67,6 +79,14 @@ pub(crate) fn markdown(report: &Report) -> String {
 /// All there is to say, as tables.
 fn tables(report: &Report) -> Vec<Table> {
     let mut tables = Vec::new();
+    let bars = report.all_bars();
+    if !bars.is_empty() {
+        tables.push(Table {
+            title: "What must be reached".to_owned(),
+            columns: vec!["", "bar", "measured", ""],
+            rows: bars.into_iter().map(bar).collect(),
+        });
+    }
     let mut rows = report.rows.iter().peekable();
     while let Some(first) = rows.next() {
         let mut cells = vec![compared(first)];
@@ -105,15 +125,7 @@ fn compared(row: &Row) -> Vec<String> {
         let quartiles = format!("{:.3} to {:.3}", ratio.low, ratio.high);
         (format!("{:.3}", ratio.median), quartiles)
     };
-    let bar = row.bar.map_or(String::new(), |bar| {
-        let sign = if row.metric.is_rate() { '≥' } else { '≤' };
-        let met = if row.is_met() == Some(true) {
-            "met"
-        } else {
-            "not met"
-        };
-        format!("{sign} {bar}: {met}")
-    });
+    let bar = row.bar_in_words().unwrap_or_default();
     vec![
         words.to_owned(),
         unit.to_owned(),
@@ -123,6 +135,17 @@ fn compared(row: &Row) -> Vec<String> {
         quartiles,
         bar,
     ]
+}
+
+fn bar(bar: Bar) -> Vec<String> {
+    let Bar {
+        what,
+        bar,
+        measured,
+        is_met,
+    } = bar;
+    let met = if is_met { "met" } else { "**not met**" };
+    vec![what, bar, measured, met.to_owned()]
 }
 
 fn latency(latency: &Latency) -> Vec<String> {
