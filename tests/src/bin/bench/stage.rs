@@ -9,6 +9,7 @@
 //! | `tclient`, `tserver` | node | `tunnel` | `direct_local = "tunnel"` |
 //! | `lclient` | node | `large`, if asked for | as `bypass`, and [`EXTRA`] workloads in its maps |
 //! | `plain`, `plain2` | node | none | |
+//! | `ruled` | node | none | rules and route as an enrolled pod has them |
 //! | `far`, `waypoint` | remote | `remote`; a waypoint | HBONE |
 //! | `far-plain` | remote | none | plain TCP |
 //! | external host | | none | nobody knows it |
@@ -16,6 +17,7 @@
 mod agents;
 mod iptables;
 mod mesh;
+mod rules;
 
 use std::net::SocketAddr;
 
@@ -34,7 +36,9 @@ pub(crate) use agents::Kind;
 pub(crate) const PORT: u16 = 8080;
 /// Further workloads of the large mesh, which nobody dials.
 const EXTRA: usize = 100_000;
+/// Services: one behind a waypoint, one whose endpoint is `server`.
 const SHOP: u8 = 12;
+const NEIGHBOUR: u8 = 13;
 
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -59,6 +63,7 @@ impl Stage {
             &[
                 "leg", "rules", "client", "server", "tclient", "tserver", "lclient", "plain",
                 "plain2",
+                "ruled",
             ],
             &["far", "far-plain", "waypoint"],
         )?;
@@ -90,6 +95,7 @@ impl Stage {
         for agent in &agents {
             agent.wait_until_ready()?;
         }
+        rules::lay(&topology.pod("ruled").netns)?;
         let iptables = iptables::redirect(&topology.pod("rules").netns);
         let mut stage = Self {
             servers: Vec::new(),
@@ -154,6 +160,7 @@ impl Stage {
         let ip = match name {
             "external" => self.topology.external.addresses.v4,
             "shop" => service_addresses(SHOP).v4,
+            "neighbour" => service_addresses(NEIGHBOUR).v4,
             pod => self.topology.pod(pod).addresses.v4,
         };
         SocketAddr::new(ip.into(), PORT)

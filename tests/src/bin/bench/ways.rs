@@ -78,12 +78,13 @@ const LISTENER: Way = way("listener on loopback", "leg", LOOPBACK);
 const LOCAL: Way = way("plain, same node", "plain", "plain2");
 const REMOTE: Way = way("plain, other node", "plain", "far-plain");
 const FROM_REMOTE: Way = way("plain, from another node", "far-plain", "plain2");
+const EXTERNAL: Way = way("plain, external host", "plain", "external");
 const PASSTHROUGH: Way = way("Passthrough", "client", "external");
 const PLAIN: Way = way("Direct, plain TCP", "client", "far-plain");
 const BYPASS: Way = way("DirectLocal bypass", "client", "server");
 const TUNNEL: Way = slow("DirectLocal over HBONE", "tclient", "tserver");
 
-pub(crate) const COMPARISONS: [Comparison; 14] = [
+pub(crate) const COMPARISONS: [Comparison; 16] = [
     Comparison {
         topic: Topic::Leg,
         way: way("application to listener, waysteer", "leg", "far"),
@@ -109,8 +110,14 @@ pub(crate) const COMPARISONS: [Comparison; 14] = [
     Comparison {
         topic: Topic::Passthrough,
         way: PASSTHROUGH,
-        base: way("plain, external host", "plain", "external"),
+        base: EXTERNAL,
         bars: &[(Metric::Whole, 1.05), (Metric::Bulk, 0.97)],
+    },
+    Comparison {
+        topic: Topic::Passthrough,
+        way: way("rules and route alone, without agent", "ruled", "external"),
+        base: EXTERNAL,
+        bars: &[],
     },
     Comparison {
         topic: Topic::Plain,
@@ -121,6 +128,12 @@ pub(crate) const COMPARISONS: [Comparison; 14] = [
     Comparison {
         topic: Topic::Local,
         way: BYPASS,
+        base: LOCAL,
+        bars: &[(Metric::Whole, 1.1), (Metric::Bulk, 0.95)],
+    },
+    Comparison {
+        topic: Topic::Local,
+        way: way("DirectLocal bypass, by a service", "client", "neighbour"),
         base: LOCAL,
         bars: &[(Metric::Whole, 1.1), (Metric::Bulk, 0.95)],
     },
@@ -195,8 +208,11 @@ impl Way {
 
     /// Who answers.
     pub(crate) fn server<'a>(&self, stage: &'a Stage) -> Option<&'a Server> {
-        // A waypoint leads to `far`.
-        stage.server(if self.to == "shop" { "far" } else { self.to })
+        stage.server(match self.to {
+            "shop" => "far",
+            "neighbour" => "server",
+            pod => pod,
+        })
     }
 
     /// Needs what this machine may lack.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use waysteer_tests::topology::{Addresses, Topology, service_addresses};
 
-use super::{PORT, SHOP};
+use super::{NEIGHBOUR, PORT, SHOP};
 
 const WAYPOINT: u8 = 20;
 /// Of the further ones.
@@ -19,8 +19,9 @@ pub(super) fn file(topology: &Topology, extra: usize) -> String {
         let (node, protocol, service) = match name {
             "far" => ("node2", "HBONE", "\"default/shop.example\": {}"),
             "waypoint" => ("node2", "HBONE", "\"default/waypoint.example\": {}"),
+            "server" => ("node1", "HBONE", "\"default/neighbour.example\": {}"),
             "far-plain" => ("node2", "TCP", ""),
-            "plain" | "plain2" | "rules" => ("node1", "TCP", ""),
+            "plain" | "plain2" | "rules" | "ruled" => ("node1", "TCP", ""),
             _ => ("node1", "HBONE", ""),
         };
         let _ = writeln!(
@@ -48,6 +49,7 @@ pub(super) fn file(topology: &Topology, extra: usize) -> String {
             PORT,
             ", waypoint: {destination: \"default/waypoint.example\", hboneMtlsPort: 15008}",
         ),
+        ("neighbour", NEIGHBOUR, PORT, ""),
         ("waypoint", WAYPOINT, 15008, ""),
     ] {
         let Addresses { v4, v6 } = service_addresses(number);
