@@ -24,6 +24,7 @@ use crate::events::describe;
 use crate::kernel::attach::{AttachError, CgroupLinks};
 use crate::kernel::cgroup::{self, CgroupError};
 use crate::kernel::estate::{Estate, EstateError};
+use crate::kernel::expedite::Expediter;
 use crate::kernel::load::{LoadError, LoadOptions, Programs};
 use crate::kernel::netns;
 use crate::kernel::object::{Object, ObjectError};
@@ -103,6 +104,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         is_adopted,
         elders,
     } = Estate::open(&config.pin_root, &object, &options)?;
+    let expediter = Expediter::open(&root, config.expedite_rcu.file());
     let options = LoadOptions {
         pins: Some(generation.clone()),
         elders: elders.clone(),
@@ -167,7 +169,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         compiler,
         maps: loaded.maps,
         host_netns,
-        enroller: Enroller::new(loaded.programs, records, tunnel.clone()),
+        enroller: Enroller::new(loaded.programs, records, expediter, tunnel.clone()),
         cgroup,
         verify_interval: Duration::from_secs(config.verify_interval.into()),
         state,

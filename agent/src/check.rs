@@ -9,9 +9,11 @@ use std::path::Path;
 use anyhow::bail;
 
 use crate::cli::CheckArgs;
-use crate::config::{Config, ConfigError, PIN_ROOT, Source, SourceArgs, Tunnel};
+use crate::config::{
+    Config, ConfigArgs, ConfigError, EXPEDITE_RCU_FILE, PIN_ROOT, Source, SourceArgs, Tunnel,
+};
 use crate::error::chain;
-use crate::kernel::features::{self, Finding, Outcome};
+use crate::kernel::features::{self, Asked, Finding, Outcome};
 
 /// Prints what was found: of the kernel always, of what a configuration asks for where there is one.
 ///
@@ -26,11 +28,18 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<()> {
     // Most who ask about a kernel have no configuration yet.
     let is_configured = config.is_some() || settings.source != SourceArgs::default();
     let config = is_configured.then(|| Config::load(config.as_deref(), settings));
-    let (cgroup, pin_root) = match &config {
-        Some(Ok(config)) => (config.cgroup.given(), Some(config.pin_root.as_path())),
-        Some(Err(_)) | None => (settings.cgroup.as_deref(), settings.pin_root.as_deref()),
+    let (asked, pin_root) = match &config {
+        Some(Ok(config)) => {
+            let asked = Asked {
+                object: None,
+                cgroup: config.cgroup.given(),
+                expedite: config.expedite_rcu.file(),
+            };
+            (asked, config.pin_root.as_path())
+        }
+        Some(Err(_)) | None => unconfigured(settings),
     };
-    let mut findings = features::check(None, cgroup, pin_root.unwrap_or(Path::new(PIN_ROOT)));
+    let mut findings = features::check(asked, pin_root);
     if let Some(config) = &config {
         findings.extend(of_configuration(config).await);
     }
@@ -47,6 +56,18 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<()> {
             findings.len()
         ),
     }
+}
+
+fn unconfigured(settings: &ConfigArgs) -> (Asked<'_>, &Path) {
+    let file = settings.expedite_rcu_file.as_deref();
+    let file = file.unwrap_or(Path::new(EXPEDITE_RCU_FILE));
+    let asked = Asked {
+        object: None,
+        cgroup: settings.cgroup.as_deref(),
+        expedite: settings.expedite_rcu.unwrap_or(true).then_some(file),
+    };
+    let pin_root = settings.pin_root.as_deref();
+    (asked, pin_root.unwrap_or(Path::new(PIN_ROOT)))
 }
 
 async fn of_configuration(config: &Result<Config, ConfigError>) -> Vec<Finding> {
@@ -87,7 +108,6 @@ fn tell(finding: &Finding) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ConfigArgs;
 
     #[tokio::test]
     async fn a_wrong_configuration_is_one_of_the_findings() {

@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::files::MADE;
-use self::inventory::{CONNECTIONS, Item};
+use self::inventory::{CONNECTIONS, Item, PARAMETER};
 use crate::cli::CleanupArgs;
 use crate::client;
 use crate::config::PIN_ROOT;
@@ -130,6 +130,8 @@ fn tell(outcome: &Outcome, dry_run: bool, json: bool) -> anyhow::Result<()> {
         match (item.kind, dry_run) {
             (CONNECTIONS, true) => println!("would end {item}"),
             (CONNECTIONS, false) => println!("ended {item}"),
+            (PARAMETER, true) => println!("would put back {item}"),
+            (PARAMETER, false) => println!("put back {item}"),
             _ => println!("{verb} {item}"),
         }
     }

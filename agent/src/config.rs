@@ -24,6 +24,9 @@ use thiserror::Error;
 /// Where pins are unless told otherwise.
 pub const PIN_ROOT: &str = "/sys/fs/bpf/waysteer";
 
+/// The kernel's parameter that makes grace periods short, unless told otherwise.
+pub const EXPEDITE_RCU_FILE: &str = "/sys/kernel/rcu_expedited";
+
 /// The effective configuration. Serialises to what `waysteer run` logs when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Config {
@@ -43,6 +46,7 @@ pub struct Config {
     pub source: Source,
     pub tunnel: Tunnel,
     pub traffic: Traffic,
+    pub expedite_rcu: ExpediteRcu,
     /// Seconds between two looks at a pod of which nothing was heard.
     pub verify_interval: u32,
     /// A filter as `tracing_subscriber::EnvFilter` reads it.
@@ -75,6 +79,24 @@ pub enum OnStop {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// Whether the kernel's grace periods are made short while programs are attached or taken off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpediteRcu {
+    Never,
+    /// By this file of the kernel's, `rcu_expedited`.
+    By(PathBuf),
+}
+
+impl ExpediteRcu {
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Never => None,
+            Self::By(file) => Some(file),
+        }
+    }
 }
 
 /// The root of the cgroup v2 hierarchy.

@@ -13,6 +13,7 @@ use tokio::task::block_in_place;
 use crate::compile::EnrolledPod;
 use crate::kernel::attach::{AttachError, PodLinks};
 use crate::kernel::connections::ConnectionsError;
+use crate::kernel::expedite::Expediter;
 use crate::kernel::inspect::InspectError;
 use crate::kernel::load::Programs;
 use crate::kernel::netns::{NetnsError, PodNetns, PodNetwork};
@@ -31,6 +32,7 @@ pub use verify::Look;
 pub struct Enroller {
     programs: Arc<Mutex<Programs>>,
     records: Arc<Mutex<Records>>,
+    expediter: Arc<Expediter>,
     pub tunnel: Arc<Tunnel>,
 }
 
@@ -77,10 +79,16 @@ pub enum EnrolError {
 }
 
 impl Enroller {
-    pub fn new(programs: Programs, records: Records, tunnel: Arc<Tunnel>) -> Self {
+    pub fn new(
+        programs: Programs,
+        records: Records,
+        expediter: Expediter,
+        tunnel: Arc<Tunnel>,
+    ) -> Self {
         Self {
             programs: Arc::new(Mutex::new(programs)),
             records: Arc::new(Mutex::new(records)),
+            expediter: Arc::new(expediter),
             tunnel,
         }
     }
@@ -102,6 +110,7 @@ impl Enroller {
     pub fn take_over(&self, enrolment: &mut Enrolment) -> Result<(), EnrolError> {
         let Enrolment { netns, network, .. } = enrolment;
         let cookie = netns.cookie();
+        let _short = self.expediter.hold();
         enrolment.links =
             block_in_place(|| netns.run(|| self.programs().attach_here(cookie, network)))??;
         enrolment.is_elder = false;
@@ -120,9 +129,11 @@ impl Enroller {
 
     /// The same for a pod whose netns cannot be reached any more: what is left of it outside.
     pub fn abandon(&self, cookie: u64) {
+        let short = self.expediter.hold();
         if let Err(error) = block_in_place(|| self.programs().detach_netns(cookie)) {
             tracing::warn!(%error, netns = cookie, "programs of a pod that is gone stay behind");
         }
+        drop(short);
         self.forget(cookie);
     }
 

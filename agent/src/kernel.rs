@@ -12,6 +12,7 @@ pub mod clock;
 pub mod connections;
 pub mod contents;
 pub mod estate;
+pub mod expedite;
 pub mod explain;
 pub mod features;
 pub mod hooks;

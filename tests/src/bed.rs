@@ -59,6 +59,8 @@ const LOCAL: &[&str] = &["client", "server", "other", "plain"];
 const REMOTE: &[&str] = &["far", "behind", "far-plain", "waypoint", "gate"];
 const REMOTE_ENROLLED: &[&str] = &["far", "behind"];
 
+const RCU_EXPEDITED: &str = "rcu_expedited";
+
 /// How long anything may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -88,6 +90,9 @@ pub struct Options {
     pub mesh_cidrs: Vec<String>,
     pub waypoints: Waypoints,
     pub tunnel: TunnelKind,
+    /// By the kernel's own file, which everybody on the machine shares, grace periods are made short;
+    /// else by one of the bed's, [`Bed::rcu_expedited`], and they stay as they are.
+    pub expedite_rcu: bool,
     /// Further lines for the top of the agent's configuration file.
     pub extra: String,
     /// Without it the agent is not started, see [`Bed::start_agent`].
@@ -104,6 +109,7 @@ impl Default for Options {
             mesh_cidrs: Vec::new(),
             waypoints: Waypoints::Peers,
             tunnel: TunnelKind::Embedded,
+            expedite_rcu: false,
             extra: String::new(),
             start_agent: true,
             start_remote_agent: true,
@@ -148,6 +154,7 @@ impl Bed {
             topology,
             scratch,
         };
+        bed.scratch.write(RCU_EXPEDITED, "0\n")?;
         bed.write_mesh(&bed.mesh())?;
         bed.write_pods(ENROLLED)?;
         bed.replace("remote-pods.yaml", &bed.pods_file(REMOTE_ENROLLED)?)?;
@@ -183,6 +190,11 @@ impl Bed {
     /// The path of the agent's admin socket.
     pub fn socket(&self) -> PathBuf {
         self.scratch.path().join("admin.sock")
+    }
+
+    /// What stands in the place of `/sys/kernel/rcu_expedited`, for all agents.
+    pub fn rcu_expedited(&self) -> PathBuf {
+        self.scratch.path().join(RCU_EXPEDITED)
     }
 
     fn ca(&self) -> PathBuf {

@@ -37,6 +37,7 @@ fn nothing_is_left_of_five_hundred_pods() -> Result<()> {
     let number = from_environment("WAYSTEER_CHURN", PODS)?;
     let mut bed = Bed::new(&Options {
         tunnel: TunnelKind::StandIn,
+        expedite_rcu: true,
         ..Options::default()
     })?;
     let wire = Wire::watch(&bed)?;

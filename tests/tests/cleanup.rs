@@ -1,6 +1,7 @@
 //! `waysteer cleanup` on a node where others have programs too, with ztunnel as the tunnel.
 
 mod connections;
+mod expedited;
 
 use std::collections::BTreeSet;
 use std::process::Command;

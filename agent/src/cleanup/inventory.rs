@@ -11,11 +11,15 @@ use super::{files, netns};
 use crate::error::chain;
 use crate::kernel::attach::detach_all;
 use crate::kernel::estate::forget_pods;
+use crate::kernel::expedite;
 use crate::kernel::pins::{self, Generation, PinRoot};
 use crate::kernel::records::{Record, Records};
 
 /// A kind of which a number is told, and what is done is another word.
 pub(super) const CONNECTIONS: &str = "connections";
+
+/// What is put back, and not removed.
+pub(super) const PARAMETER: &str = "kernel parameter";
 
 /// One thing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -89,6 +93,10 @@ pub(super) fn take(root: &Path, sockets: &[PathBuf]) -> Inventory {
     if is_recorded {
         items.push(Item::new("records", root.join("ENROLMENTS").display()));
     }
+    match expedite::debt(root) {
+        Ok(debt) => items.extend(debt.map(|debt| Item::new(PARAMETER, debt))),
+        Err(error) => errors.push(chain(&error)),
+    }
     if root.exists() {
         items.push(Item::new("directory", root.display()));
     }
@@ -153,6 +161,9 @@ pub(super) fn remove(root: PinRoot, errors: &mut Vec<String>) {
     }
     if must_stay.is_empty() {
         netns::remove_orphans(root.path(), &pods, errors);
+    }
+    if let Err(error) = expedite::put_back(&root) {
+        errors.push(chain(&error));
     }
     if let Err(error) = root.close() {
         errors.push(chain(&error));

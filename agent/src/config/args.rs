@@ -73,6 +73,14 @@ pub struct ConfigArgs {
     /// [default: 1000]
     #[arg(long, env = "WAYSTEER_TRAFFIC_SERIES")]
     pub traffic_series: Option<NonZeroU32>,
+    /// Make the kernel's grace periods short while programs are attached to pods: they are enrolled
+    /// sooner, and all processors are interrupted each time [default: true]
+    #[arg(long, env = "WAYSTEER_EXPEDITE_RCU", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true")]
+    pub expedite_rcu: Option<bool>,
+    /// The kernel's file that does it [default: /sys/kernel/rcu_expedited]
+    #[arg(long, env = "WAYSTEER_EXPEDITE_RCU_FILE")]
+    pub expedite_rcu_file: Option<PathBuf>,
     /// Seconds between two looks at a pod of which nothing was heard [default: 30]
     #[arg(long, env = "WAYSTEER_VERIFY_INTERVAL")]
     pub verify_interval: Option<NonZeroU32>,

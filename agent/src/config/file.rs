@@ -30,6 +30,8 @@ pub(super) struct FileConfig {
     pub(super) tunnel: FileTunnel,
     #[serde(default)]
     pub(super) traffic: FileTraffic,
+    pub(super) expedite_rcu: Option<bool>,
+    pub(super) expedite_rcu_file: Option<PathBuf>,
     pub(super) verify_interval: Option<NonZeroU32>,
     pub(super) log: Option<String>,
     pub(super) log_format: Option<LogFormat>,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::file::{FileAdmin, FileConfig, FileTraffic, FileTunnel, TunnelKind};
 use super::{
-    Admin, CgroupRoot, Config, ConfigArgs, ConfigError, DirectLocal, Identity, LogFormat, OnStop,
-    PIN_ROOT, Traffic, Tunnel,
+    Admin, CgroupRoot, Config, ConfigArgs, ConfigError, DirectLocal, EXPEDITE_RCU_FILE,
+    ExpediteRcu, Identity, LogFormat, OnStop, PIN_ROOT, Traffic, Tunnel,
 };
 
 const ADMIN_PORT: u16 = 15030;
@@ -45,6 +45,8 @@ pub(super) fn resolve(
         source,
         tunnel,
         traffic,
+        expedite_rcu,
+        expedite_rcu_file,
         verify_interval,
         log,
         log_format,
@@ -67,6 +69,8 @@ pub(super) fn resolve(
         tunnel_certs,
         traffic_entries,
         traffic_series,
+        expedite_rcu: expedite_rcu_arg,
+        expedite_rcu_file: expedite_rcu_file_arg,
         verify_interval: verify_interval_arg,
         log: log_arg,
         log_format: log_format_arg,
@@ -108,6 +112,14 @@ pub(super) fn resolve(
                     .unwrap_or_else(|| PathBuf::from(ZTUNNEL_SOCKET)),
             }
         }
+    };
+
+    let file = paths.either(expedite_rcu_file_arg, expedite_rcu_file);
+    let expedite_rcu = if expedite_rcu_arg.or(expedite_rcu).unwrap_or(true) {
+        ExpediteRcu::By(file.unwrap_or_else(|| PathBuf::from(EXPEDITE_RCU_FILE)))
+    } else {
+        unused("expedite_rcu = false", "expedite_rcu_file", file)?;
+        ExpediteRcu::Never
     };
 
     // An embedded tunnel ends with the agent, and captured flows would be held.
@@ -158,6 +170,7 @@ pub(super) fn resolve(
         source,
         tunnel,
         traffic,
+        expedite_rcu,
         verify_interval: verify_interval_arg
             .or(verify_interval)
             .map_or(VERIFY_INTERVAL, NonZeroU32::get),

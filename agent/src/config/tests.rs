@@ -1,3 +1,4 @@
+mod expedite;
 mod source;
 
 use std::fs;
@@ -80,6 +81,7 @@ fn what_is_not_given_has_a_default() {
         tunnel: Tunnel::Embedded {
             identity: Identity::CaDir("/run/waysteer/ca".into()),
         },
+        expedite_rcu: ExpediteRcu::By("/sys/kernel/rcu_expedited".into()),
         log: "info".into(),
         verify_interval: 30,
         traffic: Traffic {
@@ -103,6 +105,8 @@ on_stop = "leave"
 admin = {listen = "[::1]:1", socket = "a.sock"}
 log = "debug"
 log_format = "json"
+expedite_rcu = true
+expedite_rcu_file = "expedited"
 verify_interval = 5
 traffic = {entries = 3, series = 4}
 [source]
@@ -126,6 +130,8 @@ on_stop: leave
 admin: {listen: "[::1]:1", socket: a.sock}
 log: debug
 log_format: json
+expedite_rcu: true
+expedite_rcu_file: expedited
 verify_interval: 5
 traffic: {entries: 3, series: 4}
 source: {kind: file, mesh: /m, pods: /p}
@@ -157,6 +163,7 @@ fn every_key_of_the_file_is_read_from_toml_and_yaml() {
             tunnel: Tunnel::Embedded {
                 identity: Identity::Certs(written.directory().join("certs")),
             },
+            expedite_rcu: ExpediteRcu::By(written.directory().join("expedited")),
             log: "debug".into(),
             verify_interval: 5,
             traffic: Traffic {
@@ -188,6 +195,8 @@ fn every_flag_wins_over_the_file() {
         "--source-pods=p2",
         "--tunnel-kind=embedded",
         "--tunnel-ca-dir=/ca2",
+        "--expedite-rcu=true",
+        "--expedite-rcu-file=/e2",
         "--log=warn",
         "--log-format=text",
         "--verify-interval=7",
@@ -218,6 +227,7 @@ fn every_flag_wins_over_the_file() {
         tunnel: Tunnel::Embedded {
             identity: Identity::CaDir("/ca2".into()),
         },
+        expedite_rcu: ExpediteRcu::By("/e2".into()),
         log: "warn".into(),
         verify_interval: 7,
         traffic: Traffic {

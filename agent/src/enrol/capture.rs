@@ -1,7 +1,8 @@
 //! Capturing one pod: everything that happens in its netns, in one visit.
 //!
 //! Attaching a program takes a grace period of the kernel's (`tcx_entry_sync`, under the one lock of
-//! all network configuration): that is most of the time that a pod takes. So a visit is done on a
+//! all network configuration): that is most of the time that a pod takes, also where these are made
+//! short ([`crate::kernel::expedite`]). So a visit is done on a
 //! thread of its own, and what comes after it for one pod is done while the next is visited. More
 //! visits than one at a time would only wait for each other.
 
@@ -131,6 +132,7 @@ impl Enroller {
         network: &PodNetwork,
     ) -> Result<(PodLinks, bool), EnrolError> {
         let programs = self.programs();
+        let _short = self.expediter.hold();
         Ok(match programs.elder_links(cookie)? {
             Some(links) => (links, true),
             None => (programs.attach_here(cookie, network)?, false),

@@ -124,8 +124,10 @@ impl Enroller {
         }
         // Our programs are nothing to a pod that is not in our maps yet.
         if any(&[DriftKind::Program, DriftKind::Device]) && !enrolment.is_elder {
-            let attached =
-                block_in_place(|| self.programs().attach_pod(&enrolment.netns, &look.network));
+            let attached = block_in_place(|| {
+                let _short = self.expediter.hold();
+                self.programs().attach_pod(&enrolment.netns, &look.network)
+            });
             match attached {
                 Ok(links) => {
                     enrolment.links = links;
@@ -141,6 +143,7 @@ impl Enroller {
         if any(&[DriftKind::Order]) {
             let first = block_in_place(|| {
                 let links = &mut enrolment.links;
+                let _short = self.expediter.hold();
                 self.programs()
                     .put_first(&enrolment.netns, links, &look.hindmost)
             });

@@ -27,7 +27,10 @@ impl Enroller {
         // Where the pod has ended nothing comes in any more.
         let close = || match netns.is_replaced() {
             true => Ok(()),
-            false => links.detach_one("pod_ingress"),
+            false => {
+                let _short = self.expediter.hold();
+                links.detach_one("pod_ingress")
+            }
         };
         if let Err(error) = block_in_place(close) {
             tracing::warn!(
@@ -71,6 +74,7 @@ impl Enroller {
             links.let_go()?;
             return Ok(ended);
         }
+        let _short = self.expediter.hold();
         // A SYN that is still sent again would reach the pod's own listener.
         let steered = end(Which::Steered)??;
         links.detach_one("lo_ingress")?;

@@ -229,6 +229,15 @@ pub(super) fn clear(map: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Whether a map has this key, whatever its values are.
 pub(super) fn contains(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
+    match value(map, key) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => found.map(|_| true),
+    }
+}
+
+/// The value of a key, whatever its size is; not found where there is none. Not for maps that have a
+/// value for each processor.
+pub(super) fn value(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<Vec<u8>> {
     let (key_size, value_size) = sizes(map)?;
     if key_size as usize != key.len() {
         return Err(io::Error::other("the map's keys are of another size"));
@@ -241,10 +250,8 @@ pub(super) fn contains(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
         ..ElementAttr::default()
     };
     // SAFETY: key and value have the map's sizes, and live until after the call.
-    match unsafe { call(Command::MapLookup, &mut attr) } {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        found => found.map(|_| true),
-    }
+    unsafe { call(Command::MapLookup, &mut attr) }?;
+    Ok(value)
 }
 
 /// Gives an entry that is there another value; not found where there is none.

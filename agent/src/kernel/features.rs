@@ -13,7 +13,7 @@ use super::netns::run_in_new_netns;
 use super::object::Object;
 use super::pins::PinRoot;
 use super::privileges::{self, Capability};
-use super::{cgroup, connections, sysctl};
+use super::{cgroup, connections, expedite, sysctl};
 use crate::error::chain;
 
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
@@ -81,8 +81,24 @@ impl Finding {
     }
 }
 
+/// What is to be looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// In place of the embedded programs.
+    pub object: Option<&'a Path>,
+    /// In place of where it is mounted.
+    pub cgroup: Option<&'a Path>,
+    /// The parameter that makes grace periods short, if they are to be.
+    pub expedite: Option<&'a Path>,
+}
+
 /// Tries everything that `waysteer run` needs; leaves nothing behind. Blocks.
-pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>, pin_root: &Path) -> Vec<Finding> {
+pub fn check(asked: Asked<'_>, pin_root: &Path) -> Vec<Finding> {
+    let Asked {
+        object,
+        cgroup: cgroup_root,
+        expedite,
+    } = asked;
     let mut findings = vec![kernel()];
     findings.extend(privileges());
     let root = cgroup::root(cgroup_root);
@@ -100,6 +116,7 @@ pub fn check(object: Option<&Path>, cgroup_root: Option<&Path>, pin_root: &Path)
     );
     findings.push(parameters());
     findings.push(connections());
+    findings.push(grace_periods(expedite));
     findings.extend(neighbours.into_iter().flatten());
     match Object::find(object) {
         Ok(object) => findings.extend(programs(&object)),
@@ -160,6 +177,26 @@ fn connections() -> Finding {
         Err(error) => chain(&error),
     };
     Finding::new("open connections", Outcome::Information { detail })
+}
+
+/// Without it all works, and takes longer.
+fn grace_periods(file: Option<&Path>) -> Finding {
+    let (detail, remedy) = match file.map(|file| (file, expedite::check(file))) {
+        None => ("stay as they are, as configured".to_owned(), None),
+        Some((file, Ok(()))) => {
+            let detail = format!("can be expedited by {}", file.display());
+            (detail, None)
+        }
+        Some((_, Err(error))) => {
+            let detail = format!("{}: pods take longer to be enrolled", chain(&error));
+            (detail, Some(expedite::REMEDY))
+        }
+    };
+    Finding {
+        what: "grace periods".to_owned(),
+        outcome: Outcome::Information { detail },
+        remedy,
+    }
 }
 
 fn kernel() -> Finding {
@@ -228,5 +265,23 @@ fn tcx(object: &Object) -> Finding {
         })
         .or(NEWER),
         Err(error) => Finding::of(what, Err::<(), _>(error), |()| String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grace_periods_that_stay_long_are_no_failure() {
+        let missing = grace_periods(Some(Path::new("/nowhere/rcu_expedited")));
+        assert!(!missing.is_failure());
+        assert_eq!(missing.remedy, Some(expedite::REMEDY));
+        let text = format!("{missing:?}");
+        assert!(
+            text.contains("cannot read /nowhere/rcu_expedited"),
+            "{text}"
+        );
+        assert_eq!(grace_periods(None).remedy, None);
     }
 }

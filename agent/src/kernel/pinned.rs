@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::bpf;
+use super::expedite::{self, Debt};
 use super::inspect::PodSight;
 use super::link::{Link, LinkInfo, Place};
 use super::netns::PodNetns;
@@ -21,6 +22,8 @@ use crate::error::chain;
 pub struct Pinned {
     pub generations: Vec<PinnedGeneration>,
     pub pods: Vec<PinnedPod>,
+    /// A parameter of the kernel that a killed agent has left changed.
+    pub expedited: Option<Debt>,
     /// What could not be looked at, and why.
     pub errors: Vec<String>,
 }
@@ -78,6 +81,7 @@ impl Pinned {
                 pinned.pods.push(pod);
             }
         }
+        pinned.expedited = pinned.note(expedite::debt(root)).flatten();
         let name = |pod: &PinnedPod| (pod.namespace.clone(), pod.name.clone());
         pinned.pods.sort_by_key(name);
         pinned
@@ -85,7 +89,13 @@ impl Pinned {
 
     /// Nobody has left anything here.
     pub fn is_empty(&self) -> bool {
-        self.generations.is_empty() && self.pods.is_empty() && self.errors.is_empty()
+        let Self {
+            generations,
+            pods,
+            expedited,
+            errors,
+        } = self;
+        generations.is_empty() && pods.is_empty() && expedited.is_none() && errors.is_empty()
     }
 
     fn note<T>(&mut self, result: Result<T, impl Error>) -> Option<T> {

@@ -43,6 +43,12 @@ pub fn offline(pinned: &Pinned, loaded: &[ProgramReport], root: &Path) -> Shown 
     } else {
         text.push_str(&table(["POD", "STATE", "NETNS", "WHY"], pods));
     }
+    if let Some(debt) = &pinned.expedited {
+        let _ = writeln!(
+            text,
+            "\nleft changed: {debt}; the next agent, or waysteer cleanup, puts it back"
+        );
+    }
     for error in &pinned.errors {
         let _ = writeln!(text, "\n{error}");
     }

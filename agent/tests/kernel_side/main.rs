@@ -3,6 +3,7 @@
 
 mod bed;
 mod capture;
+mod expedite;
 mod flows;
 mod inspect;
 mod links;
@@ -16,7 +17,7 @@ mod tables;
 mod watch;
 
 use waysteer::config::PIN_ROOT;
-use waysteer::kernel::features;
+use waysteer::kernel::features::{self, Asked};
 use waysteer::kernel::load::{LoadOptions, Loaded, Programs};
 use waysteer::kernel::object::Object;
 
@@ -51,7 +52,7 @@ fn load(options: &LoadOptions) -> Loaded {
 #[test]
 fn every_program_loads_and_tcx_works() {
     needs_root!();
-    let findings = features::check(None, None, PIN_ROOT.as_ref());
+    let findings = features::check(Asked::default(), PIN_ROOT.as_ref());
     let failures: Vec<_> = findings
         .iter()
         .filter(|finding| finding.is_failure())
@@ -79,7 +80,11 @@ fn a_broken_object_is_refused_in_words() {
     needs_root!();
     let path = std::env::temp_dir().join(format!("waysteer-broken-{}.o", std::process::id()));
     std::fs::write(&path, b"no object").expect("a file");
-    let findings = features::check(Some(&path), None, PIN_ROOT.as_ref());
+    let asked = Asked {
+        object: Some(&path),
+        ..Asked::default()
+    };
+    let findings = features::check(asked, PIN_ROOT.as_ref());
     std::fs::remove_file(&path).expect("the file");
     let failure = findings
         .iter()

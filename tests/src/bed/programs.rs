@@ -118,9 +118,13 @@ impl Bed {
                 self.topology.node.addresses.v4.to_string(),
             ),
         };
+        let expedite = match options.expedite_rcu {
+            true => String::new(),
+            false => format!("expedite_rcu_file = {:?}\n", self.rcu_expedited()),
+        };
         format!(
             "node = {node:?}\npin_root = {:?}\ndirect_local = {:?}\nmesh_cidrs = {:?}\n\
-             log = \"info,waysteer=debug\"\n{}\n\
+             log = \"info,waysteer=debug\"\n{expedite}{}\n\
              [admin]\nlisten = \"127.0.0.1:15030\"\nsocket = {:?}\n\
              [source]\n{source}\npods = \"{prefix}pods.yaml\"\n\
              [tunnel]\n{tunnel}\n",
