@@ -35,11 +35,11 @@ pub async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let (answer, shown) = match args.pod.as_deref() {
         Some(asked) => {
             let answer = show::only(&answer, asked)?;
-            let shown = show::pod(&answer)?;
+            let shown = show::pod(&answer, width())?;
             (answer, shown)
         }
         None => {
-            let shown = show::status(&answer)?;
+            let shown = show::status(&answer, width())?;
             (answer, shown)
         }
     };
@@ -86,7 +86,7 @@ fn without_agent(args: &StatusArgs, error: &ClientError) -> anyhow::Result<ExitC
     }
     let programs = block_in_place(|| programs(root)).unwrap_or_default();
     let answer = json!({ "agent": null, "pin_root": root, "pinned": pinned, "programs": programs });
-    let shown = show::offline(&pinned, &programs, root);
+    let shown = show::offline(&pinned, &programs, root, width());
     print(&answer.to_string(), &shown, args.output.output)
 }
 
@@ -114,7 +114,7 @@ fn output(form: Output, text: &str, document: &Value) -> anyhow::Result<()> {
 }
 
 /// Columns of the terminal that is written to.
-fn width() -> Option<usize> {
+pub fn width() -> Option<usize> {
     if !std::io::stdout().is_terminal() {
         return None;
     }

@@ -8,12 +8,14 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use crate::ask;
 use crate::cli::CheckArgs;
 use crate::config::{
     Config, ConfigArgs, ConfigError, EXPEDITE_RCU_FILE, PIN_ROOT, Source, SourceArgs, Tunnel,
 };
 use crate::error::chain;
 use crate::kernel::features::{self, Asked, Finding, Outcome};
+use crate::show;
 
 /// Prints what was found: of the kernel always, of what a configuration asks for where there is one.
 ///
@@ -46,7 +48,7 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<()> {
     if *json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
-        findings.iter().for_each(tell);
+        anstream::print!("{}", show::findings(&findings, ask::width()));
     }
     let failures = findings.iter().filter(|finding| finding.is_failure());
     match failures.count() {
@@ -88,21 +90,6 @@ async fn of_configuration(config: &Result<Config, ConfigError>) -> Vec<Finding> 
         findings.push(ztunnel::finding(socket, &config.admin.socket));
     }
     findings
-}
-
-fn tell(finding: &Finding) {
-    let Finding {
-        what,
-        outcome,
-        remedy,
-    } = finding;
-    let (verdict, why) = match outcome {
-        Outcome::Works { detail } => ("ok     ", detail),
-        Outcome::Information { detail } => ("info   ", detail),
-        Outcome::Fails { reason } => ("missing", reason),
-    };
-    let remedy = remedy.map_or_else(String::new, |remedy| format!("; to do: {remedy}"));
-    println!("{verdict}  {what}: {why}{remedy}");
 }
 
 #[cfg(test)]

@@ -2,15 +2,20 @@
 
 pub mod dump;
 mod explain;
+mod findings;
 mod flows;
 pub mod monitor;
 mod offline;
 mod programs;
+#[cfg(test)]
+mod snapshot;
 mod status;
 mod table;
 mod time;
+mod wrap;
 
 pub use explain::explain;
+pub use findings::findings;
 pub use flows::flows;
 pub use offline::offline;
 pub use status::{only, pod, status};

@@ -66,7 +66,7 @@ pub fn explain(answer: &str, width: Option<usize>) -> Result<Shown, ShowError> {
     if let Some(authority) = &flow.authority {
         lines.push(["authority".into(), authority.as_str().into()]);
     }
-    let mut text = facts(lines);
+    let mut text = facts(width, lines);
     if !met.is_empty() {
         text.push_str("\nwhat the program looked up, in this order:\n");
         let rows = met.into_iter().map(Met::cells).collect();

@@ -5,12 +5,18 @@ use std::path::Path;
 
 use super::Shown;
 use super::programs::programs;
-use super::table::{BAD, Cell, GOOD, NOTICE, table};
+use super::table::{BAD, Cell, GOOD, NOTICE, fitted};
+use super::wrap::hanging;
 use crate::kernel::pinned::{Pinned, PinnedGeneration, PinnedHook, PinnedPod};
 use crate::kernel::programs::ProgramReport;
 
 /// The page is never that of a node where all is well: nobody repairs anything now.
-pub fn offline(pinned: &Pinned, loaded: &[ProgramReport], root: &Path) -> Shown {
+pub fn offline(
+    pinned: &Pinned,
+    loaded: &[ProgramReport],
+    root: &Path,
+    width: Option<usize>,
+) -> Shown {
     let mut text = String::new();
     let root = root.display();
     if pinned.is_empty() {
@@ -28,29 +34,29 @@ pub fn offline(pinned: &Pinned, loaded: &[ProgramReport], root: &Path) -> Shown 
         "what is pinned in {root} works on without an agent:\n"
     );
     let generations = pinned.generations.iter().map(generation).collect();
-    text.push_str(&table(
-        ["GENERATION", "ABI", "PROGRAMS FOR SOCKETS", "PODS"],
+    text.push_str(&fitted(
+        width,
+        &["GENERATION", "ABI", "PODS", "PROGRAMS FOR SOCKETS"],
         generations,
     ));
     text.push('\n');
     if !loaded.is_empty() {
-        text.push_str(&programs(loaded));
+        text.push_str(&programs(loaded, width));
         text.push('\n');
     }
     let pods: Vec<_> = pinned.pods.iter().map(row).collect();
     if pods.is_empty() {
         text.push_str("no pod was written down as captured\n");
     } else {
-        text.push_str(&table(["POD", "STATE", "NETNS", "WHY"], pods));
+        text.push_str(&fitted(width, &["POD", "STATE", "NETNS", "WHY"], pods));
     }
     if let Some(debt) = &pinned.expedited {
-        let _ = writeln!(
-            text,
-            "\nleft changed: {debt}; the next agent, or waysteer cleanup, puts it back"
-        );
+        let left =
+            format!("left changed: {debt}; the next agent, or waysteer cleanup, puts it back");
+        let _ = write!(text, "\n{}", hanging(&left, width, 4));
     }
     for error in &pinned.errors {
-        let _ = writeln!(text, "\n{error}");
+        let _ = write!(text, "\n{}", hanging(error, width, 4));
     }
     Shown {
         text,
@@ -58,7 +64,7 @@ pub fn offline(pinned: &Pinned, loaded: &[ProgramReport], root: &Path) -> Shown 
     }
 }
 
-fn generation(generation: &PinnedGeneration) -> [Cell; 4] {
+fn generation(generation: &PinnedGeneration) -> Vec<Cell> {
     let (on, off): (Vec<_>, Vec<_>) = generation.hooks.iter().partition(|hook| hook.attached);
     let names = |hooks: &[&PinnedHook]| {
         let names = hooks.iter().map(|hook| hook.name.as_str());
@@ -68,15 +74,15 @@ fn generation(generation: &PinnedGeneration) -> [Cell; 4] {
         (on, off) if off.is_empty() => Cell::from(on).styled(GOOD),
         (on, off) => Cell::from(format!("{on}; detached: {off}")).styled(BAD),
     };
-    [
+    vec![
         generation.path.display().to_string().into(),
         generation.abi.to_string().into(),
-        hooks,
         generation.pods.to_string().into(),
+        hooks,
     ]
 }
 
-fn row(pod: &PinnedPod) -> [Cell; 4] {
+fn row(pod: &PinnedPod) -> Vec<Cell> {
     let ports = |ports: &[u16]| {
         let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
         ports.join(", ")
@@ -95,10 +101,61 @@ fn row(pod: &PinnedPod) -> [Cell; 4] {
         );
         (Cell::from("captured").styled(NOTICE), why)
     };
-    [
+    vec![
         pod.full_name().into(),
         state,
         pod.netns.display().to_string().into(),
         why.into(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::expedite::Debt;
+    use crate::show::snapshot::keep;
+
+    fn pod(name: &str, wrong: &[&str], no_listener: &[u16]) -> PinnedPod {
+        PinnedPod {
+            uid: name.to_owned(),
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            netns: format!("/run/netns/cni-6fd0a9d3-1c1b-4d2e-8a0f-{name}").into(),
+            cookie: 7,
+            gone: false,
+            wrong: wrong.iter().map(ToString::to_string).collect(),
+            no_listener: no_listener.to_vec(),
+        }
+    }
+
+    #[test]
+    fn of_what_works_on_at_each_width() {
+        let hook = |name: &str, attached| PinnedHook {
+            name: name.to_owned(),
+            program: 3,
+            attached,
+        };
+        let hooks = ["connect4", "connect6", "sock_ops"];
+        let hooks = hooks.map(|name| hook(name, name != "connect6")).into();
+        let pinned = Pinned {
+            generations: vec![PinnedGeneration {
+                path: "/sys/fs/bpf/waysteer/v3".into(),
+                abi: 3,
+                hooks,
+                pods: 3,
+            }],
+            pods: vec![
+                pod("web", &[], &[]),
+                pod("held", &[], &[15001, 15006, 15008]),
+                pod("hurt", &["rule 100 is missing", "not in the map PODS"], &[]),
+            ],
+            expedited: Some(Debt {
+                file: "/sys/kernel/rcu_expedited".into(),
+                before: "0".to_owned(),
+            }),
+            errors: vec!["cannot list the records: operation not permitted".to_owned()],
+        };
+        let root = Path::new("/sys/fs/bpf/waysteer");
+        keep("offline", |width| offline(&pinned, &[], root, width).text);
+    }
 }

@@ -1,9 +1,10 @@
 //! The kernel's programs, a row each.
 
-use super::table::{BAD, Cell, table};
+use super::table::{BAD, Cell, fitted};
+use super::wrap::hanging;
 use crate::kernel::programs::ProgramReport;
 
-pub(super) fn programs(programs: &[ProgramReport]) -> String {
+pub(super) fn programs(programs: &[ProgramReport], width: Option<usize>) -> String {
     let headers = [
         "PROGRAM",
         "ABI",
@@ -14,14 +15,15 @@ pub(super) fn programs(programs: &[ProgramReport]) -> String {
         "RUNS",
         "EACH",
     ];
-    let mut text = table(headers, programs.iter().map(row).collect());
+    let mut text = fitted(width, &headers, programs.iter().map(row).collect());
     if programs.iter().all(|program| program.runs == 0) {
-        text.push_str("runs are counted while the sysctl kernel.bpf_stats_enabled is 1\n");
+        let when = "runs are counted while the sysctl kernel.bpf_stats_enabled is 1";
+        text.push_str(&hanging(when, width, 0));
     }
     text
 }
 
-fn row(program: &ProgramReport) -> [Cell; 8] {
+fn row(program: &ProgramReport) -> Vec<Cell> {
     let links = match program.detached {
         0 => program.links.to_string().into(),
         detached => Cell::from(format!("{}, {detached} detached", program.links)).styled(BAD),
@@ -31,7 +33,7 @@ fn row(program: &ProgramReport) -> [Cell; 8] {
         Some(each) => (program.runs.to_string(), format!("{each} ns")),
         None => (String::new(), String::new()),
     };
-    [
+    vec![
         program.name.as_str().into(),
         program.abi.to_string().into(),
         program.id.to_string().into(),
@@ -65,7 +67,7 @@ mod tests {
     #[test]
     fn what_was_not_counted_is_not_told_as_nothing() {
         let plain =
-            |all: &[ProgramReport]| anstream::adapter::strip_str(&programs(all)).to_string();
+            |all: &[ProgramReport]| anstream::adapter::strip_str(&programs(all, None)).to_string();
         assert_eq!(
             plain(&[program(4, 0)]),
             "PROGRAM   ABI  ID  AT      LINKS  INSTRUCTIONS  RUNS  EACH\n\

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use self::page::{Drift, Node, Pod, Shadow, Source, Status, Xds};
 use super::programs::programs;
-use super::table::{BAD, Cell, GOOD, NOTICE, facts, table};
+use super::table::{BAD, Cell, GOOD, NOTICE, facts, fitted};
 use super::time::{ago, span};
+use super::wrap::hanging;
 use super::{ShowError, Shown, parse};
 use crate::state::PodState;
 
@@ -17,11 +18,11 @@ use crate::state::PodState;
 ///
 /// # Errors
 /// When the answer cannot be read.
-pub fn status(answer: &str) -> Result<Shown, ShowError> {
+pub fn status(answer: &str, width: Option<usize>) -> Result<Shown, ShowError> {
     let status: Status = parse(answer)?;
     Ok(Shown {
         is_well: status.is_well(),
-        text: all(&status),
+        text: all(&status, width),
     })
 }
 
@@ -29,10 +30,10 @@ pub fn status(answer: &str) -> Result<Shown, ShowError> {
 ///
 /// # Errors
 /// When the answer cannot be read.
-pub fn pod(answer: &str) -> Result<Shown, ShowError> {
+pub fn pod(answer: &str, width: Option<usize>) -> Result<Shown, ShowError> {
     let pod: Pod = parse(answer)?;
     Ok(Shown {
-        text: one(&pod),
+        text: one(&pod, width),
         is_well: pod.state == PodState::Enrolled,
     })
 }
@@ -80,7 +81,7 @@ fn find<'a>(pods: &'a [Pod], asked: &str) -> Result<&'a Pod, ShowError> {
     }
 }
 
-fn all(status: &Status) -> String {
+fn all(status: &Status, width: Option<usize>) -> String {
     let Status { source, .. } = status;
     let mut lines = vec![
         [
@@ -101,22 +102,23 @@ fn all(status: &Status) -> String {
         );
         lines.push(["input".into(), Cell::from(text).styled(NOTICE)]);
     }
-    let mut text = facts(lines);
+    let mut text = facts(width, lines);
     text.push('\n');
-    text.push_str(&programs(&status.programs));
+    text.push_str(&programs(&status.programs, width));
     text.push('\n');
-    text.push_str(&pods(&status.pods));
+    text.push_str(&pods(&status.pods, width));
     for shadow in &status.verification.shadows {
-        let _ = writeln!(text, "\n{}", shadow_line(shadow));
+        let _ = write!(text, "\n{}", hanging(&shadow_line(shadow), width, 4));
     }
     for drift in &status.verification.drift {
-        let _ = writeln!(text, "\nnode: {}", drift_line(drift));
+        let line = format!("node: {}", drift_line(drift));
+        let _ = write!(text, "\n{}", hanging(&line, width, 4));
     }
     if !status.diagnostics.is_empty() {
         text.push('\n');
     }
     for diagnostic in &status.diagnostics {
-        let _ = writeln!(text, "{diagnostic}");
+        text.push_str(&hanging(diagnostic, width, 4));
     }
     text
 }
@@ -216,12 +218,12 @@ fn hooks(node: &Node) -> Cell {
     }
 }
 
-fn pods(pods: &[Pod]) -> String {
+fn pods(pods: &[Pod], width: Option<usize>) -> String {
     if pods.is_empty() {
         return "no pods are to be enrolled here\n".to_owned();
     }
     let row = |pod: &Pod| {
-        [
+        vec![
             format!("{}/{}", pod.namespace, pod.name).into(),
             state(&pod.state),
             ago(pod.verified_seconds_ago).into(),
@@ -230,7 +232,7 @@ fn pods(pods: &[Pod]) -> String {
         ]
     };
     let headers = ["POD", "STATE", "LOOKED AT", "ADDRESSES", "WHY"];
-    table(headers, pods.iter().map(row).collect())
+    fitted(width, &headers, pods.iter().map(row).collect())
 }
 
 pub(super) fn state(state: &PodState) -> Cell {
@@ -254,7 +256,7 @@ fn addresses(pod: &Pod) -> String {
     addresses.join(" ")
 }
 
-fn one(pod: &Pod) -> String {
+fn one(pod: &Pod, width: Option<usize>) -> String {
     let cookie = pod
         .cookie
         .map_or_else(String::new, |cookie| format!(", cookie {cookie}"));
@@ -277,7 +279,7 @@ fn one(pod: &Pod) -> String {
     for drift in &pod.drift {
         lines.push(["drift".into(), Cell::from(drift_line(drift)).styled(BAD)]);
     }
-    facts(lines)
+    facts(width, lines)
 }
 
 fn drift_line(drift: &Drift) -> String {

@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 
+use super::wrap::hanging;
+
 /// One field of a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Cell {
@@ -34,6 +36,18 @@ impl Cell {
     fn width(&self) -> usize {
         self.text.chars().count()
     }
+
+    /// Behind so many characters; lines after the first begin below it.
+    pub(super) fn wrapped(&self, width: Option<usize>, before: usize) -> String {
+        let style = self.style;
+        let mut text = String::new();
+        for line in hanging(&self.text, width, before).lines() {
+            let words = line.trim_start_matches(' ');
+            let (blanks, _) = line.split_at(line.len() - words.len());
+            text.push_str(&format!("{blanks}{style}{words}{style:#}\n"));
+        }
+        text
+    }
 }
 
 impl<T: Into<String>> From<T> for Cell {
@@ -45,16 +59,9 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// Rows below their headers, two blanks apart. What is empty shows as `-`; nothing is cut off.
-pub(super) fn table<const N: usize>(headers: [&str; N], rows: Vec<[Cell; N]>) -> String {
-    let header = headers.map(|header| Cell::from(header).styled(HEADER));
-    let rows = rows.into_iter().map(|row| row.map(Cell::or_dash));
-    let rows: Vec<[Cell; N]> = std::iter::once(header).chain(rows).collect();
-    render(&rows)
-}
-
-/// The same, broken where lines would be wider than a terminal: what does not fit stands below its
-/// row, each with its header.
+/// Rows below their headers, two blanks apart; what is empty shows as `-`. Broken where lines would be
+/// wider than a terminal: the columns that do not fit, the last ones, stand below each row with their
+/// headers. Nothing is cut off.
 pub(super) fn fitted(width: Option<usize>, headers: &[&str], rows: Vec<Vec<Cell>>) -> String {
     let rows: Vec<Vec<Cell>> = rows
         .into_iter()
@@ -77,18 +84,18 @@ pub(super) fn fitted(width: Option<usize>, headers: &[&str], rows: Vec<Vec<Cell>
             if cell.text == DASH {
                 continue;
             }
-            let piece = header.chars().count() + 1 + cell.width();
+            let named = header.chars().count() + 1;
+            let piece = named + cell.width();
             if at > 0 && at + 2 + piece > width.unwrap_or(usize::MAX) {
                 text.push('\n');
                 at = 0;
             }
             text.push_str(if at == 0 { INDENT } else { "  " });
-            at += piece + if at == 0 { INDENT.len() } else { 2 };
-            let style = cell.style;
-            text.push_str(&format!(
-                "{HEADER}{header}{HEADER:#} {style}{}{style:#}",
-                cell.text
-            ));
+            at += if at == 0 { INDENT.len() } else { 2 };
+            text.push_str(&format!("{HEADER}{header}{HEADER:#} "));
+            // Longer than a line it can only be when it is the first of one.
+            text.push_str(cell.wrapped(width, at + named).trim_end_matches('\n'));
+            at += piece;
         }
         if at > 0 {
             text.push('\n');
@@ -161,22 +168,17 @@ fn line(text: &mut String, cells: &[Cell], widths: &[usize]) {
     text.push('\n');
 }
 
-/// Names and what is to be said of them. A line without a name goes on from the one before.
-pub(super) fn facts(lines: Vec<[Cell; 2]>) -> String {
-    let line = |[name, fact]: [Cell; 2]| [name.styled(HEADER), fact.or_dash()];
-    render(&lines.into_iter().map(line).collect::<Vec<_>>())
-}
-
-fn render<const N: usize>(rows: &[[Cell; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.width().max(*width);
-        }
-    }
+/// Names and what is to be said of them. A line without a name goes on from the one before. What is
+/// wider than the terminal is broken between words.
+pub(super) fn facts(width: Option<usize>, lines: Vec<[Cell; 2]>) -> String {
+    let names = lines.iter().map(|[name, _]| name.width());
+    let names = names.max().unwrap_or_default();
     let mut text = String::new();
-    for row in rows {
-        line(&mut text, row, &widths);
+    for [name, fact] in lines {
+        text.push_str(&format!("{HEADER}{}{HEADER:#}", name.text));
+        let padding = names.saturating_sub(name.width()) + 2;
+        text.extend(std::iter::repeat_n(' ', padding));
+        text.push_str(&fact.or_dash().wrapped(width, names + 2));
     }
     text
 }
@@ -188,14 +190,41 @@ mod tests {
     #[test]
     fn columns_line_up_and_the_last_is_not_padded() {
         let rows = vec![
-            ["a-long-name".into(), Cell::from("").styled(BAD), "x".into()],
-            ["b".into(), Cell::from("up").styled(GOOD), "yy".into()],
+            vec!["a-long-name".into(), Cell::from("").styled(BAD), "x".into()],
+            vec!["b".into(), Cell::from("up").styled(GOOD), "yy".into()],
         ];
-        let plain = anstream::adapter::strip_str(&table(["NAME", "ST", "Z"], rows)).to_string();
+        let text = fitted(None, &["NAME", "ST", "Z"], rows);
+        let plain = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(
             plain,
             "NAME         ST  Z\na-long-name  -   x\nb            up  yy\n"
         );
+    }
+
+    #[test]
+    fn a_reason_longer_than_a_line_is_broken_between_words() {
+        let why = "no ztunnel is connected, and so nobody serves this pod";
+        let row = || vec![vec!["shop/web".into(), Cell::from(why).styled(BAD)]];
+        let plain = |width| {
+            let text = fitted(width, &["POD", "WHY"], row());
+            anstream::adapter::strip_str(&text).to_string()
+        };
+        let narrow = "\
+POD
+shop/web
+    WHY no ztunnel is connected, and so
+        nobody serves this pod
+";
+        assert_eq!(plain(Some(40)), narrow);
+        assert_eq!(plain(Some(80)), format!("POD       WHY\nshop/web  {why}\n"));
+        let lines = vec![["why".into(), why.into()], ["".into(), "".into()]];
+        let text = facts(Some(40), lines);
+        let expected = "\
+why  no ztunnel is connected, and so
+     nobody serves this pod
+     -
+";
+        assert_eq!(anstream::adapter::strip_str(&text).to_string(), expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::show::snapshot::keep;
 
 /// Of a node where all is well.
 fn answer() -> Value {
@@ -31,7 +32,7 @@ fn answer() -> Value {
 }
 
 fn shown(answer: &Value) -> (String, bool) {
-    let shown = status(&answer.to_string()).expect("an answer");
+    let shown = status(&answer.to_string(), None).expect("an answer");
     let plain = anstream::adapter::strip_str(&shown.text).to_string();
     (plain, shown.is_well)
 }
@@ -93,7 +94,7 @@ fn each_thing_that_is_wrong_is_told_and_is_not_well() {
 fn a_name_that_is_there_twice_is_not_guessed() {
     let answer = answer().to_string();
     for asked in ["shop/web", "u1"] {
-        let one = pod(&only(&answer, asked).expect(asked)).expect(asked);
+        let one = pod(&only(&answer, asked).expect(asked), None).expect(asked);
         assert!(
             one.text.contains("/run/netns/web") && one.is_well,
             "{}",
@@ -103,5 +104,56 @@ fn a_name_that_is_there_twice_is_not_guessed() {
     for asked in ["web", "nobody"] {
         let error = only(&answer, asked).expect_err(asked).to_string();
         assert!(error.contains("shop/web, other/web"), "{error}");
+    }
+}
+
+/// Of a node where much is wrong, with long names.
+fn ill() -> Value {
+    let mut answer = answer();
+    answer["node"] = json!("ip-10-208-113-42.eu-central-1.compute.internal");
+    answer["errors"] = json!(1);
+    answer["diagnostics"] = json!(["error: /etc/waysteer/pods.yaml:12: pods[3].netns: \
+        /run/netns/cni-6fd0a9d3-1c1b-4d2e-8a0f is no network namespace, the last good state stays"]);
+    answer["source"]["xds"] = json!({ "address": "istiod.istio-system.svc:15012",
+        "connected": false, "age_seconds": 61,
+        "last_error": "certificate of istiod.istio-system.svc is not of a known authority" });
+    answer["tunnel"] = json!({ "kind": "ztunnel", "connected": [], "ready": 0, "waiting": 2,
+        "refused": 0 });
+    answer["verification"]["shadows"] = json!([{ "hook": "connect4", "absent": false,
+        "cgroup": "/sys/fs/cgroup/kubepods.slice",
+        "before": [{ "id": 5, "name": "cil_sock4_connect" }, { "id": 6, "name": "" }] }]);
+    answer["verification"]["drift"] = json!([{ "kind": "order",
+        "what": "cil_sock4_connect before connect4 at the root of the cgroups",
+        "since_seconds": 65, "attempts": 3, "error": "device or resource busy" }]);
+    let pods = &mut answer["pods"];
+    pods[0]["name"] = json!("checkout-frontend-7d9c6b5f4-xk2lp");
+    pods[0]["addresses"] = json!(["10.208.113.77", "fd00:10:208:113::4d"]);
+    pods[0]["state"] = json!({ "pending": "no ztunnel is connected to the agent's socket: the pod's \
+        connections that need HBONE are held until one is" });
+    pods[1]["state"] = json!({ "drifted": "rule 100 is missing" });
+    pods[1]["drift"] = json!([{ "kind": "rule", "what": "rule 100 (IPv4) is missing",
+        "since_seconds": 12, "attempts": 1, "error": "operation not permitted: is CAP_NET_ADMIN there?" }]);
+    answer["programs"][0]["runs"] = json!(123456789);
+    answer["programs"][0]["nanoseconds"] = json!(24691357800_u64);
+    answer
+}
+
+fn page(answer: &Value) -> impl Fn(Option<usize>) -> String {
+    let answer = answer.to_string();
+    move |width| status(&answer, width).expect("an answer").text
+}
+
+#[test]
+fn of_a_node_at_each_width() {
+    keep("status", page(&answer()));
+    keep("status-ill", page(&ill()));
+}
+
+#[test]
+fn of_a_pod_at_each_width() {
+    let answer = ill().to_string();
+    for (name, asked) in [("status-pending-pod", "u1"), ("status-drifted-pod", "u2")] {
+        let answer = only(&answer, asked).expect("the pod");
+        keep(name, |width| pod(&answer, width).expect("an answer").text);
     }
 }
