@@ -132,6 +132,8 @@ pub struct Bed {
     pub remote_pins: PinDirectory,
     pub topology: Topology,
     pub scratch: Scratch,
+    /// What the mesh file has behind the bed's own: further services, then policies.
+    pub further_mesh: String,
 }
 
 impl Bed {
@@ -153,6 +155,7 @@ impl Bed {
             remote_pins: PinDirectory::new(&format!("{name}-remote")),
             topology,
             scratch,
+            further_mesh: String::new(),
         };
         bed.scratch.write(RCU_EXPEDITED, "0\n")?;
         bed.write_mesh(&bed.mesh())?;
@@ -270,7 +273,7 @@ impl Bed {
 
     /// The mesh file of this bed.
     pub fn mesh(&self) -> String {
-        mesh::file(&self.topology)
+        mesh::file(&self.topology) + &self.further_mesh
     }
 
     /// The same mesh as istiod tells it.

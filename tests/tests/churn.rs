@@ -1,6 +1,6 @@
 //! Pods that come and go, hundreds of them, under traffic of others.
 
-mod held;
+pub(crate) mod held;
 mod times;
 
 use std::collections::VecDeque;
@@ -43,10 +43,7 @@ fn nothing_is_left_of_five_hundred_pods() -> Result<()> {
     let wire = Wire::watch(&bed)?;
     fill_memory(&bed)?;
     let load = Load::start(&bed, RATE)?;
-    let mut churn = Churn {
-        at_once: from_environment("WAYSTEER_CHURN_AT_ONCE", AT_ONCE)?,
-        ..Churn::default()
-    };
+    let mut churn = Churn::of(from_environment("WAYSTEER_CHURN_AT_ONCE", AT_ONCE)?);
     // What is allocated once is there after the first.
     churn.add(&mut bed)?;
     churn.remove_all(&mut bed)?;
@@ -108,17 +105,24 @@ fn fill_memory(bed: &Bed) -> Result<()> {
 
 /// The pods that come and go.
 #[derive(Default)]
-struct Churn {
+pub(crate) struct Churn {
     at_once: usize,
-    made: usize,
+    pub(crate) made: usize,
     /// The oldest first.
-    alive: VecDeque<String>,
+    pub(crate) alive: VecDeque<String>,
     times: Times,
 }
 
 impl Churn {
+    pub(crate) fn of(at_once: usize) -> Self {
+        Self {
+            at_once,
+            ..Self::default()
+        }
+    }
+
     /// Some more, each of which must be captured as soon as it is said to be enrolled.
-    fn add(&mut self, bed: &mut Bed) -> Result<()> {
+    pub(crate) fn add(&mut self, bed: &mut Bed) -> Result<()> {
         let mut new = Vec::new();
         for _ in 0..self.at_once {
             let name = format!("c{}", self.made);
@@ -158,7 +162,7 @@ impl Churn {
     }
 
     /// The oldest; every other time their namespaces are gone before the agent is told.
-    fn remove(&mut self, bed: &mut Bed) -> Result<()> {
+    pub(crate) fn remove(&mut self, bed: &mut Bed) -> Result<()> {
         let told_first = (self.made / self.at_once).is_multiple_of(2);
         let gone: Vec<String> = self.alive.drain(..self.at_once).collect();
         if told_first {
@@ -177,7 +181,7 @@ impl Churn {
     }
 
     /// All, and waits until the agent has heard of it.
-    fn remove_all(&mut self, bed: &mut Bed) -> Result<()> {
+    pub(crate) fn remove_all(&mut self, bed: &mut Bed) -> Result<()> {
         while !self.alive.is_empty() {
             self.remove(bed)?;
         }

@@ -8,4 +8,4 @@ mod maps;
 mod netns;
 mod rules;
 pub(crate) mod scene;
-mod under_load;
+pub(crate) mod under_load;

@@ -18,6 +18,7 @@ mod redirect;
 mod reuse;
 mod senders;
 mod sharing;
+mod soak;
 mod status;
 mod streams;
 mod testbed;

@@ -8,6 +8,7 @@ mod demo;
 mod fuzz;
 mod maps_doc;
 mod setup;
+mod soak;
 mod test;
 mod tidy;
 mod workspace;
@@ -36,6 +37,8 @@ enum Command {
     Demo(demo::Args),
     /// Runs the host tests and, as root, the kernel tests
     Test(test::Args),
+    /// Lets all that can happen on a node happen, under traffic, for as long as one likes
+    Soak(soak::Args),
     /// Runs the fuzz targets, each for a while
     Fuzz(fuzz::Args),
     /// Writes docs/maps.md from the sources of the maps
@@ -65,6 +68,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::MapsDoc(args) => maps_doc::run(&args),
         Command::Tidy => tidy::run(),

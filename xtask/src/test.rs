@@ -57,7 +57,7 @@ fn host_tests(filter: Option<&str>) -> std::process::Command {
 ///
 /// No package is named here or above: cargo would choose other features for the dependencies of
 /// each choice of packages, and build them again.
-fn kernel_tests(filter: Option<&str>) -> std::process::Command {
+pub(crate) fn kernel_tests(filter: Option<&str>) -> std::process::Command {
     let mut cargo = command::cargo(["test", "--no-fail-fast", "--test", "kernel"]);
     cargo
         .args(["--features", "waysteer-tests/kernel"])
@@ -67,7 +67,7 @@ fn kernel_tests(filter: Option<&str>) -> std::process::Command {
 }
 
 /// What the kernel tests start: the programs, the agent, the HBONE peer, Envoy and the benchmark.
-fn prepare_kernel_tests() -> Result<()> {
+pub(crate) fn prepare_kernel_tests() -> Result<()> {
     setup::run(&setup::Args::with_tests())?;
     for variant in [Variant::Code, Variant::Layout] {
         build_ebpf::run(&build_ebpf::Args::variant(variant))?;

@@ -33,6 +33,8 @@ impl Bed {
             .command(binary("waysteer-stand-in")?);
         command.env("RUST_LOG", "info,waysteer=debug,waysteer_hbone=debug");
         command.args(["--node", "node1"]);
+        // As long as a test's streams may last.
+        command.args(["--drain", "864000"]);
         command.arg("--socket").arg(self.zds_socket());
         command
             .arg("--mesh")

@@ -20,7 +20,7 @@ const COUNTED: [&str; 6] = [
 ];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Held {
+pub(crate) struct Held {
     pins: Vec<PathBuf>,
     /// By map.
     entries: BTreeMap<String, usize>,
@@ -28,7 +28,7 @@ pub(super) struct Held {
     links: usize,
     agent: Process,
     ztunnel: Process,
-    pub(super) resident_kib: u64,
+    pub(crate) resident_kib: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ struct Process {
 const NOISE: usize = 12;
 
 impl Held {
-    pub(super) fn by(bed: &Bed) -> Result<Self> {
+    pub(crate) fn by(bed: &Bed) -> Result<Self> {
         let agent = bed.agent.as_ref().context("the agent")?.id();
         let ztunnel = bed.ztunnels.last().context("the tunnel")?.id();
         let pins = bed.pins.list()?;
@@ -73,7 +73,7 @@ impl Held {
     }
 
     /// But for what load and chance make of it.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
         let Self {
             pins,
             entries,
@@ -115,7 +115,7 @@ impl Process {
 
 /// Devices on the node that lead to pods. A namespace is gone, and not only its name, when its end
 /// of the pair is.
-pub(super) fn pod_links(bed: &Bed) -> Result<usize> {
+pub(crate) fn pod_links(bed: &Bed) -> Result<usize> {
     let links = json(
         bed.topology
             .node

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
@@ -13,6 +14,9 @@ use waysteer_hbone::server::{Handler, Outcome, Request, Server, ServerConfigurat
 use super::dial;
 use super::pod::{Context, ends};
 use crate::address::to_wire;
+
+/// The pod ends its connections when it has waited long enough, see [`super::pod`].
+const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The HBONE server of one pod; made again should the pod's identity change.
 pub(super) struct Servers {
@@ -44,7 +48,10 @@ impl Servers {
             return Some(server.clone());
         }
         let server = Arc::new(Server::new(
-            ServerConfiguration::default(),
+            ServerConfiguration {
+                drain_timeout: NEVER,
+                ..ServerConfiguration::default()
+            },
             self.context.shared.certs.clone(),
             identity.clone(),
             Arc::new(ToApplication {
