@@ -1,6 +1,7 @@
 //! The admin pages: for probes and Prometheus on localhost, for the command line on a unix socket
 //! that only root can open.
 
+mod counted;
 mod destination;
 mod explain;
 mod monitor;
@@ -22,6 +23,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
+use self::counted::Counted;
 use self::source::SourcePage;
 use crate::compile::Tables;
 use crate::config::{Admin, Config};
@@ -33,7 +35,7 @@ use crate::source::Severity;
 use crate::source::xds::XdsStats;
 use crate::state::{NodeVerification, PodState, PodStatus, State};
 use crate::telemetry;
-use crate::traffic::Ledger;
+use crate::traffic::{Ledger, PodsTraffic};
 use crate::tunnel::{Tunnel, TunnelStatus, View};
 
 /// What the pages read.
@@ -248,14 +250,39 @@ struct Status {
     warnings: usize,
     diagnostics: Vec<String>,
     map_error: Option<String>,
-    pods: Vec<PodStatus>,
+    pods: Vec<PodPage>,
     verification: NodeVerification,
     tunnel: TunnelStatus,
     programs: Vec<ProgramReport>,
 }
 
+#[derive(Debug, Serialize)]
+struct PodPage {
+    #[serde(flatten)]
+    status: PodStatus,
+    /// `None` where it cannot be read.
+    traffic: Option<Vec<Counted>>,
+}
+
 async fn status(AxumState(sources): Shared) -> Json<Status> {
     let state = &sources.state;
+    let traffic = sources.traffic.by_pod();
+    let traffic = traffic.inspect_err(|error| {
+        tracing::warn!(
+            error = crate::error::chain(error),
+            "traffic of pods not readable"
+        );
+    });
+    let page = |status: PodStatus| {
+        let of_pod = |traffic: &PodsTraffic| {
+            let found = status.cookie.and_then(|netns| traffic.get(&netns));
+            found.map(Counted::of).unwrap_or_default()
+        };
+        PodPage {
+            traffic: traffic.as_ref().ok().map(of_pod),
+            status,
+        }
+    };
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         node: sources.config.node.clone(),
@@ -264,7 +291,7 @@ async fn status(AxumState(sources): Shared) -> Json<Status> {
         warnings: state.count_diagnostics(Severity::Warning),
         diagnostics: state.diagnostics(),
         map_error: state.map_error(),
-        pods: state.pods(),
+        pods: state.pods().into_iter().map(page).collect(),
         verification: state.node(),
         tunnel: sources.tunnel.status(),
         programs: sources.programs(),

@@ -35,10 +35,11 @@ pub fn documented() -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// Names of waysteer's metrics in a text.
+/// Names of waysteer's metrics, and of those it has in common with ztunnel, in a text.
 pub fn names_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let names = words.filter(|word| word.starts_with("waysteer_"));
+    let names =
+        words.filter(|word| word.starts_with("waysteer_") || word.starts_with("istio_tcp_"));
     names.map(str::to_owned).collect()
 }
 

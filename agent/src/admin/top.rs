@@ -7,10 +7,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde::Serialize;
 
+use super::counted::Counted;
 use super::{Shared, Sources};
 use crate::error::chain;
-use crate::kernel::observe::{ObserveError, Traffic};
+use crate::metrics::MetricsError;
 use crate::state::{PodState, PodStatus, Tally};
+use crate::traffic::PodsTraffic;
 
 #[derive(Debug, Serialize)]
 struct Page {
@@ -22,7 +24,7 @@ struct Page {
     /// Of the node, without the pods'.
     drift: usize,
     pods: Vec<Pod>,
-    traffic: Vec<ClassTraffic>,
+    traffic: Vec<Counted>,
     packets: BTreeMap<&'static str, u64>,
 }
 
@@ -35,16 +37,7 @@ struct Pod {
     addresses: Vec<std::net::IpAddr>,
     /// By class.
     verdicts: BTreeMap<String, Tally>,
-}
-
-#[derive(Debug, Serialize)]
-struct ClassTraffic {
-    class: &'static str,
-    steered: bool,
-    opened: u64,
-    closed: u64,
-    sent_bytes: u64,
-    received_bytes: u64,
+    traffic: Vec<Counted>,
 }
 
 pub(super) async fn top(AxumState(sources): Shared) -> Response {
@@ -58,15 +51,15 @@ pub(super) async fn top(AxumState(sources): Shared) -> Response {
 }
 
 impl Page {
-    fn of(sources: &Sources) -> Result<Self, ObserveError> {
+    fn of(sources: &Sources) -> Result<Self, MetricsError> {
         let state = &sources.state;
         let source = state.source();
         let mut tallies = state.tallies().0;
+        let traffic = sources.traffic.by_pod()?;
         let pods = state
             .pods()
             .into_iter()
-            .map(|pod| Pod::of(pod, &mut tallies));
-        let traffic = sources.counters.traffic()?.into_iter();
+            .map(|pod| Pod::of(pod, &mut tallies, &traffic));
         let packets = sources.counters.packets()?.into_iter();
         Ok(Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -76,25 +69,7 @@ impl Page {
             map_error: state.map_error(),
             drift: state.node().verification.drift.len(),
             pods: pods.collect(),
-            traffic: traffic
-                .map(|((class, steered), traffic)| {
-                    let Traffic {
-                        opened,
-                        closed,
-                        bytes_sent,
-                        bytes_received,
-                        duration_ns: _,
-                    } = traffic;
-                    ClassTraffic {
-                        class: class.label(),
-                        steered,
-                        opened,
-                        closed,
-                        sent_bytes: bytes_sent,
-                        received_bytes: bytes_received,
-                    }
-                })
-                .collect(),
+            traffic: Counted::of(&sources.counters.traffic()?),
             packets: packets
                 .map(|(action, count)| (action.label(), count))
                 .collect(),
@@ -103,7 +78,12 @@ impl Page {
 }
 
 impl Pod {
-    fn of(status: PodStatus, tallies: &mut BTreeMap<String, BTreeMap<String, Tally>>) -> Self {
+    fn of(
+        status: PodStatus,
+        tallies: &mut BTreeMap<String, BTreeMap<String, Tally>>,
+        traffic: &PodsTraffic,
+    ) -> Self {
+        let traffic = status.cookie.and_then(|netns| traffic.get(&netns));
         let pod = format!("{}/{}", status.namespace, status.name);
         let drift = status.verification.drift.iter();
         Self {
@@ -113,6 +93,7 @@ impl Pod {
             drift: drift.map(|drift| drift.what.clone()).collect(),
             repaired: status.verification.repaired,
             addresses: status.addresses,
+            traffic: traffic.map(Counted::of).unwrap_or_default(),
         }
     }
 }

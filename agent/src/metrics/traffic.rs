@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::tunnel::counters;
-use super::{Field, Labels, MetricsError, encode_gauges, encode_seconds};
+use super::{Field, Labels, MetricsError, encode_seconds};
 use crate::admin::Sources;
 use crate::kernel::observe::{ClassTraffic, Traffic};
 use crate::traffic::Series;
@@ -130,7 +131,9 @@ impl Collected {
             ),
         ];
         for (name, help, value) in gauges {
-            encode_gauges(encoder, name, help, &[(Labels::new(), value)])?;
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(family)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use self::page::{Drift, Node, Pod, Shadow, Source, Status, Xds};
+use self::page::{Counted, Drift, Node, Pod, Shadow, Source, Status, Xds};
 use super::programs::programs;
 use super::table::{BAD, Cell, GOOD, NOTICE, facts, fitted};
 use super::time::{ago, span};
@@ -279,7 +279,44 @@ fn one(pod: &Pod, width: Option<usize>) -> String {
     for drift in &pod.drift {
         lines.push(["drift".into(), Cell::from(drift_line(drift)).styled(BAD)]);
     }
-    facts(width, lines)
+    let mut text = facts(width, lines);
+    text.push('\n');
+    text.push_str(&traffic(pod.traffic.as_deref(), width));
+    text
+}
+
+/// What the pod's connections did: bytes and time are those of closed ones.
+fn traffic(traffic: Option<&[Counted]>, width: Option<usize>) -> String {
+    let Some(traffic) = traffic else {
+        return "what its connections did could not be read: see the agent's log\n".to_owned();
+    };
+    if traffic.is_empty() {
+        return "no connection of it was counted so far\n".to_owned();
+    }
+    let row = |counted: &Counted| {
+        let Counted {
+            class,
+            steered,
+            opened,
+            closed,
+            sent_bytes,
+            received_bytes,
+            duration_seconds,
+        } = counted;
+        vec![
+            class.as_str().into(),
+            if *steered { "tunnel" } else { "bypass" }.into(),
+            opened.to_string().into(),
+            closed.to_string().into(),
+            sent_bytes.to_string().into(),
+            received_bytes.to_string().into(),
+            format!("{duration_seconds:.1}").into(),
+        ]
+    };
+    let headers = [
+        "CLASS", "PATH", "OPENED", "CLOSED", "SENT", "RECEIVED", "SECONDS",
+    ];
+    fitted(width, &headers, traffic.iter().map(row).collect())
 }
 
 fn drift_line(drift: &Drift) -> String {

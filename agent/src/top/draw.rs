@@ -138,26 +138,54 @@ fn held(model: &Model) -> Line<'static> {
     Line::from(spans)
 }
 
-fn pod_table(model: &Model, width: u16) -> Table<'static> {
-    let is_wide = width >= 120;
-    let mut header = vec!["POD", "STATE", "NEW/s", "TUNNEL", "PAST IT"];
-    let mut widths = [9, 7, 8, 8].map(Constraint::Length).to_vec();
-    widths.insert(0, Constraint::Min(20));
-    if is_wide {
-        header.extend(Class::ALL.iter().map(|class| class.label()));
-        widths.extend([16, 8, 11, 11].map(Constraint::Length));
-        header.push("REPAIRED");
-        widths.push(Constraint::Length(8));
+/// How much there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Room {
+    Little,
+    /// Also for rates.
+    Some,
+    /// Also for classes and reasons.
+    Much,
+}
+
+impl Room {
+    fn of(width: u16) -> Self {
+        match width {
+            0..100 => Self::Little,
+            100..170 => Self::Some,
+            170.. => Self::Much,
+        }
     }
-    header.push("DRIFT");
-    widths.push(Constraint::Length(if is_wide { 40 } else { 5 }));
-    let rows = model.pods().into_iter().map(|pod| row(model, pod, is_wide));
+}
+
+fn pod_table(model: &Model, width: u16) -> Table<'static> {
+    let room = Room::of(width);
+    let mut columns = vec![
+        ("POD", Constraint::Min(20)),
+        ("STATE", Constraint::Length(8)),
+        ("NEW/s", Constraint::Length(6)),
+    ];
+    for path in ["TUNNEL", "PAST IT"] {
+        columns.push((path, Constraint::Length(10)));
+        if room >= Room::Some {
+            columns.push(("/s", Constraint::Length(10)));
+        }
+    }
+    if room == Room::Much {
+        let widths = [16, 8, 11, 11].map(Constraint::Length);
+        columns.extend(Class::ALL.iter().map(|class| class.label()).zip(widths));
+        columns.push(("REPAIRED", Constraint::Length(8)));
+    }
+    let drift = if room == Room::Much { 40 } else { 5 };
+    columns.push(("DRIFT", Constraint::Length(drift)));
+    let (header, widths): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    let rows = model.pods().into_iter().map(|pod| row(model, pod, room));
     Table::new(rows.collect::<Vec<_>>(), widths)
         .header(Row::new(header).style(bold()))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
 }
 
-fn row(model: &Model, pod: &Pod, is_wide: bool) -> Row<'static> {
+fn row(model: &Model, pod: &Pod, room: Room) -> Row<'static> {
     let mut cells = vec![
         Span::raw(pod.pod.clone()),
         told(
@@ -166,9 +194,15 @@ fn row(model: &Model, pod: &Pod, is_wide: bool) -> Row<'static> {
             pod.state.label().to_owned(),
         ),
         Span::raw(format!("{:.1}", model.pod_rate(pod))),
-        Span::raw(pod.steered().to_string()),
-        Span::raw(pod.bypassed().to_string()),
     ];
+    for is_steered in [true, false] {
+        cells.push(Span::raw(bytes(pod.bytes(is_steered) as f64)));
+        if room >= Room::Some {
+            let rate = model.pod_growth(pod, |pod| pod.bytes(is_steered));
+            cells.push(Span::raw(bytes(rate)));
+        }
+    }
+    let is_wide = room == Room::Much;
     if is_wide {
         let classes = Class::ALL.iter().map(|class| pod.of(class.label()));
         cells.extend(classes.map(|count| Span::raw(count.to_string())));
@@ -215,6 +249,7 @@ fn inside(frame: &mut Frame<'_>, area: Rect, model: &Model, name: &str) {
                 .collect::<String>(),
         ),
     ];
+    lines.extend(pod.traffic.iter().map(|traffic| Line::from(did(traffic))));
     let drift = pod.drift.iter();
     lines.extend(drift.map(|drift| Line::from(told(model, false, drift.clone()))));
     let height = lines.len() as u16 + 1;
@@ -249,6 +284,24 @@ fn inside(frame: &mut Frame<'_>, area: Rect, model: &Model, name: &str) {
     }
     let table = Table::new(rows, widths).header(Row::new(header).style(bold()));
     frame.render_widget(table, below);
+}
+
+/// What connections of one class did.
+fn did(traffic: &Traffic) -> String {
+    let Traffic {
+        class,
+        steered,
+        opened,
+        closed,
+        sent_bytes,
+        received_bytes,
+    } = traffic;
+    let way = if *steered { "tunnel" } else { "past it" };
+    format!(
+        "{class} {way}: {opened} opened, {closed} closed, {} sent, {} received",
+        bytes(*sent_bytes as f64),
+        bytes(*received_bytes as f64),
+    )
 }
 
 fn help(model: &Model) -> Line<'static> {

@@ -36,6 +36,7 @@ pub(super) enum Sort {
     Name,
     Rate,
     All,
+    Bytes,
     Drift,
 }
 
@@ -51,6 +52,7 @@ impl Sort {
             Self::Name => "name",
             Self::Rate => "rate",
             Self::All => "connections",
+            Self::Bytes => "bytes",
             Self::Drift => "drift",
         }
     }
@@ -59,7 +61,8 @@ impl Sort {
         match self {
             Self::Name => Self::Rate,
             Self::Rate => Self::All,
-            Self::All => Self::Drift,
+            Self::All => Self::Bytes,
+            Self::Bytes => Self::Drift,
             Self::Drift => Self::Name,
         }
     }
@@ -114,6 +117,10 @@ impl Model {
             // In thousandths: rates are no order of their own.
             Sort::Rate => pods.sort_by_key(|pod| Reverse((self.pod_rate(pod) * 1e3) as u64)),
             Sort::All => pods.sort_by_key(|pod| Reverse(pod.all())),
+            Sort::Bytes => pods.sort_by_key(|pod| {
+                let bytes = pod.bytes(true).wrapping_add(pod.bytes(false));
+                Reverse(bytes)
+            }),
             Sort::Drift => pods.sort_by_key(|pod| Reverse((pod.drift.len(), pod.repaired))),
         }
         if self.is_reversed {
@@ -129,11 +136,16 @@ impl Model {
 
     /// Connections of a pod per second.
     pub(super) fn pod_rate(&self, pod: &Pod) -> f64 {
+        self.pod_growth(pod, Pod::all)
+    }
+
+    /// What a count of a pod has grown by, per second.
+    pub(super) fn pod_growth(&self, pod: &Pod, count: impl Fn(&Pod) -> u64) -> f64 {
         let before = self.before.as_ref().and_then(|page| {
             let mut pods = page.pods.iter();
             pods.find(|before| before.pod == pod.pod)
         });
-        self.rate(before.map(Pod::all), pod.all())
+        self.rate(before.map(&count), count(pod))
     }
 
     /// What a count of the page has grown by, per second.

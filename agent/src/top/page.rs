@@ -28,6 +28,7 @@ pub(super) struct Pod {
     pub(super) repaired: u64,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) verdicts: BTreeMap<String, Tally>,
+    pub(super) traffic: Vec<Traffic>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -68,6 +69,15 @@ impl Pod {
 
     pub(super) fn all(&self) -> u64 {
         self.steered() + self.bypassed()
+    }
+}
+
+impl Pod {
+    /// Bytes that went into the tunnel, or past it.
+    pub(super) fn bytes(&self, steered: bool) -> u64 {
+        let traffic = self.traffic.iter();
+        let wanted = traffic.filter(|traffic| traffic.steered == steered);
+        wanted.map(Traffic::bytes).fold(0, u64::wrapping_add)
     }
 }
 

@@ -3,17 +3,20 @@
 
 mod named;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use waysteer::compile::{service_id, workload_id};
 use waysteer::kernel::contents::Contents;
 use waysteer::kernel::observe::{PodTrafficEntries, Traffic};
 use waysteer::model::{NamespacedName, Uid};
 use waysteer_common::abi::key::TrafficKey;
 use waysteer_common::verdict::Class;
+use waysteer_tests::admin;
 use waysteer_tests::bed::{self, Bed, Options};
 use waysteer_tests::dial::Dial;
 use waysteer_tests::netns::NetNs;
@@ -233,6 +236,25 @@ fn counts(traffic: &Traffic) -> [u64; 4] {
     [opened, closed, bytes_sent, bytes_received]
 }
 
+/// What a page says of the client, steered or not.
+fn paths_of_client(bed: &Bed, page: &str) -> Result<BTreeMap<bool, [u64; 4]>> {
+    let (_, body) = admin::get(&bed.socket(), page)?;
+    let page: Value = serde_json::from_str(&body)?;
+    let pods = page["pods"].as_array().context("pods")?;
+    let is_client = |pod: &&Value| pod["name"] == "client" || pod["pod"] == "default/client";
+    let pod = pods.iter().find(is_client).context("the client")?;
+    let mut paths = BTreeMap::new();
+    for counted in pod["traffic"].as_array().context("its traffic")? {
+        let is_steered = counted["steered"].as_bool().context("a path")?;
+        let names = ["opened", "closed", "sent_bytes", "received_bytes"];
+        let sums = paths.entry(is_steered).or_insert([0; 4]);
+        for (sum, name) in sums.iter_mut().zip(names) {
+            *sum += counted[name].as_u64().context(name)?;
+        }
+    }
+    Ok(paths)
+}
+
 #[test]
 fn each_pod_and_destination_is_counted_apart_and_exactly() -> Result<()> {
     let mut scene = Scene::new(&Options::default())?;
@@ -259,6 +281,18 @@ fn each_pod_and_destination_is_counted_apart_and_exactly() -> Result<()> {
         Ok(())
     };
     check(&scene)?;
+    for page in ["/status", "/debug/top"] {
+        let said = paths_of_client(&scene.bed, page)?;
+        // The first pod's, in the order of the ways: the last goes into the tunnel.
+        let mut wanted = BTreeMap::new();
+        for (key, counts) in expected.iter().take(6) {
+            let is_steered = key.flags & TrafficKey::STEER != 0;
+            let sums = wanted.entry(is_steered).or_insert([0; 4]);
+            let both = sums.iter_mut().zip(counts);
+            both.for_each(|(sum, count)| *sum += count);
+        }
+        ensure!(said == wanted, "{page}: {said:?}, {wanted:?}");
+    }
     // The next agent goes on with them.
     scene.bed.kill_agent()?;
     check(&scene)?;

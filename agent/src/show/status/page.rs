@@ -58,6 +58,20 @@ pub(super) struct Pod {
     pub(super) drift: Vec<Drift>,
     pub(super) repaired: u64,
     pub(super) verified_seconds_ago: Option<u64>,
+    /// `None` where it could not be read.
+    pub(super) traffic: Option<Vec<Counted>>,
+}
+
+/// Of one class, through the tunnel or past it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Counted {
+    pub(super) class: String,
+    pub(super) steered: bool,
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+    pub(super) sent_bytes: u64,
+    pub(super) received_bytes: u64,
+    pub(super) duration_seconds: f64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -15,10 +15,14 @@ fn answer() -> Value {
         "pods": [
             { "uid": "u1", "name": "web", "namespace": "shop", "netns": "/run/netns/web",
               "cookie": 7, "addresses": ["10.1.1.10"], "state": "enrolled", "drift": [],
-              "repaired": 0, "verified_seconds_ago": 3 },
+              "repaired": 0, "verified_seconds_ago": 3, "traffic": [
+                { "class": "Direct", "steered": false, "opened": 12, "closed": 11,
+                  "sent_bytes": 4096, "received_bytes": 123_456, "duration_seconds": 1.25 },
+                { "class": "Direct", "steered": true, "opened": 3, "closed": 3,
+                  "sent_bytes": 10, "received_bytes": 20, "duration_seconds": 60.0 } ] },
             { "uid": "u2", "name": "web", "namespace": "other", "netns": "/run/netns/o",
               "cookie": 8, "addresses": [], "state": "enrolled", "drift": [],
-              "repaired": 0, "verified_seconds_ago": 3 },
+              "repaired": 0, "verified_seconds_ago": 3, "traffic": [] },
         ],
         "verification": { "drift": [], "shadows": [], "verified_seconds_ago": 3,
             "maps_verified_seconds_ago": 4 },
@@ -156,4 +160,28 @@ fn of_a_pod_at_each_width() {
         let answer = only(&answer, asked).expect("the pod");
         keep(name, |width| pod(&answer, width).expect("an answer").text);
     }
+}
+
+#[test]
+fn a_pods_connections_are_told_by_class_and_path() {
+    let of = |asked: &str, answer: &Value| {
+        let answer = only(&answer.to_string(), asked).expect("a pod");
+        let shown = pod(&answer, None).expect("an answer");
+        anstream::adapter::strip_str(&shown.text).to_string()
+    };
+    let text = of("shop/web", &answer());
+    let expected = "
+CLASS   PATH    OPENED  CLOSED  SENT  RECEIVED  SECONDS
+Direct  bypass  12      11      4096  123456    1.2
+Direct  tunnel  3       3       10    20        60.0
+";
+    assert!(text.ends_with(expected), "{text}");
+    let text = of("other/web", &answer());
+    assert!(
+        text.ends_with("\nno connection of it was counted so far\n"),
+        "{text}"
+    );
+    let mut unread = answer();
+    unread["pods"][1]["traffic"] = Value::Null;
+    assert!(of("u2", &unread).contains("could not be read"));
 }

@@ -14,23 +14,25 @@ use crate::top::page::Flow;
 /// A node; later ones have more of everything.
 fn page(time: u64) -> Page {
     let tally = |steered: u64, bypassed: u64| json!({ "steered": steered, "bypassed": bypassed });
-    let pod = |name: &str, state: Value, drift: Value, verdicts: Value| {
-        json!({ "pod": name, "state": state, "drift": drift, "repaired": 2,
-            "addresses": ["10.1.1.10", "fd00::a"], "verdicts": verdicts })
-    };
     let traffic = |class: &str, steered: bool, by: u64| {
         json!({ "class": class, "steered": steered, "opened": 10 + by * time, "closed": 3,
             "sent_bytes": 1000 * by * time, "received_bytes": 2048 * by * time })
+    };
+    let pod = |name: &str, state: Value, drift: Value, verdicts: Value, traffic: Value| {
+        json!({ "pod": name, "state": state, "drift": drift, "repaired": 2,
+            "addresses": ["10.1.1.10", "fd00::a"], "verdicts": verdicts, "traffic": traffic })
     };
     let page = json!({
         "version": "0.1.0", "node": "node1", "synced": true, "pods_known": true,
         "map_error": null, "drift": 0,
         "pods": [
             pod("shop/web-1", json!("enrolled"), json!([]), json!({
-                "Direct": tally(4 + 10 * time, 0), "Passthrough": tally(0, 3) })),
+                "Direct": tally(4 + 10 * time, 0), "Passthrough": tally(0, 3) }),
+                json!([traffic("Direct", true, 10), traffic("Direct", false, 1)])),
             pod("shop/cart-7", json!({ "drifted": "rule 100 is gone" }),
-                json!(["rule 100 is gone"]), json!({ "DirectLocal": tally(0, 5 * time) })),
-            pod("infra/idle", json!("enrolled"), json!([]), json!({})),
+                json!(["rule 100 is gone"]), json!({ "DirectLocal": tally(0, 5 * time) }),
+                json!([traffic("DirectLocal", false, 5)])),
+            pod("infra/idle", json!("enrolled"), json!([]), json!({}), json!([])),
         ],
         "traffic": [
             traffic("ToServerWaypoint", true, 0), traffic("Direct", true, 10),
@@ -86,10 +88,10 @@ Passthrough       7       0.0      0 B        0 B        0 B        0 B
 
 held 8 (2.0/s)   dropped 0 (0.0/s)   impostors 0 (0.0/s)   events lost 0 (0.0/s)
 
-POD                                    STATE     NEW/s   TUNNEL   PAST IT  DRIFT
-infra/idle                             enrolled  0.0     0        0        -
-shop/cart-7                            drifted   2.5     0        10       1
-shop/web-1                             enrolled  5.0     24       3        -
+POD                                  STATE    NEW/s  TUNNEL     PAST IT    DRIFT
+infra/idle                           enrolled 0.0    0 B        0 B        -
+shop/cart-7                          drifted  2.5    0 B        29.8 KiB   1
+shop/web-1                           enrolled 5.0    59.5 KiB   6.0 KiB    -
 
 q quit   s sort by name   r reverse   / filter   Enter a pod
 ";
@@ -100,9 +102,9 @@ q quit   s sort by name   r reverse   / filter   Enter a pod
 fn at_200_columns() {
     let text = drawn(&model(), 200, 16);
     for line in [
-        "NEW/s   TUNNEL   PAST IT  ToServerWaypoint Direct   DirectLocal Passthrough REPAIRED DRIFT",
-        "drifted   2.5     0        10       0                0        10          0           2        rule 100 is gone",
-        "enrolled  5.0     24       3        0                24       0           3           2        -",
+        "NEW/s  TUNNEL     /s         PAST IT    /s         ToServerWaypoint Direct   DirectLocal Passthrough REPAIRED DRIFT",
+        "drifted  2.5    0 B        0 B        29.8 KiB   7.4 KiB    0                0        10          0           2        rule 100 is gone",
+        "enrolled 5.0    59.5 KiB   14.9 KiB   6.0 KiB    1.5 KiB    0                24       0           3           2        -",
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
@@ -120,6 +122,9 @@ fn keys_sort_filter_and_lead_into_a_pod() {
     press(&mut model, &letters("r"));
     assert_eq!(order(&model), ["infra/idle", "shop/cart-7", "shop/web-1"]);
     press(&mut model, &letters("rss"));
+    assert_eq!(order(&model), ["shop/web-1", "shop/cart-7", "infra/idle"]);
+    assert!(drawn(&model, 80, 16).contains("sort by bytes"));
+    press(&mut model, &letters("s"));
     assert_eq!(order(&model)[0], "shop/cart-7");
     // While a filter is typed, its letters are nothing else.
     press(&mut model, &letters("/shop/q"));
@@ -151,6 +156,7 @@ fn keys_sort_filter_and_lead_into_a_pod() {
     let expected = "\
 shop/cart-7   10.1.1.10 fd00::a   drifted: rule 100 is gone   repaired 2 times
 ToServerWaypoint 0   Direct 0   DirectLocal 15   Passthrough 0
+DirectLocal past it: 25 opened, 3 closed, 14.6 KiB sent, 30.0 KiB received
 rule 100 is gone
 
 LAST DIALLED            CLASS            REASON             WAY     NEXT HOP

@@ -62,8 +62,7 @@ impl Stage {
         let topology = Topology::new(
             &[
                 "leg", "rules", "client", "server", "tclient", "tserver", "lclient", "plain",
-                "plain2",
-                "ruled",
+                "plain2", "ruled",
             ],
             &["far", "far-plain", "waypoint"],
         )?;
