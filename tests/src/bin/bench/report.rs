@@ -45,6 +45,8 @@ pub(crate) struct Row {
 #[derive(Debug, Serialize)]
 pub(crate) struct Latency {
     pub(crate) way: &'static str,
+    /// A connection was due.
+    pub(crate) every: f64,
     pub(crate) count: usize,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
@@ -86,11 +88,12 @@ impl Report {
                 .filter_map(|metric| row(comparison, metric, samples));
             self.rows.extend(rows);
         }
-        for (way, times) in samples.latencies() {
+        for (way, every, times) in samples.latencies() {
             let at = |of_thousand| at_most(times, of_thousand).map(|time| time.as_secs_f64());
             if let (Some(p50), Some(p99), Some(p999)) = (at(500), at(990), at(999)) {
                 self.latencies.push(Latency {
                     way,
+                    every: every.as_secs_f64(),
                     count: times.len(),
                     p50,
                     p99,

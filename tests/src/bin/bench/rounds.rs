@@ -26,16 +26,21 @@ pub(crate) struct Amount {
 }
 
 /// At the fixed rate.
-pub(crate) const EVERY: Duration = Duration::from_millis(1);
-/// Of ways that go through tunnels so much less is done.
+const EVERY: Duration = Duration::from_millis(1);
+/// Of ways that go through tunnels so much less is done, and at so much a lower rate.
 const SLOWER: u32 = 5;
+
+/// How often a connection is due.
+fn every(way: &Way) -> Duration {
+    EVERY * if way.is_slow { SLOWER } else { 1 }
+}
 
 /// What was measured of every way, a value a round.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     values: BTreeMap<(&'static str, Metric), Vec<f64>>,
     /// At the fixed rate, of all rounds together, in order.
-    latencies: BTreeMap<&'static str, Vec<Duration>>,
+    latencies: BTreeMap<&'static str, (Duration, Vec<Duration>)>,
 }
 
 impl Amount {
@@ -64,10 +69,11 @@ impl Samples {
             .map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn latencies(&self) -> impl Iterator<Item = (&'static str, &[Duration])> {
+    /// Of each way, with how often a connection was due.
+    pub(crate) fn latencies(&self) -> impl Iterator<Item = (&'static str, Duration, &[Duration])> {
         self.latencies
             .iter()
-            .map(|(name, times)| (*name, times.as_slice()))
+            .map(|(name, (every, times))| (*name, *every, times.as_slice()))
     }
 
     fn add(&mut self, way: &Way, metric: Metric, value: f64) {
@@ -106,7 +112,7 @@ pub(crate) fn run(stage: &Stage, ways: &[Way], amount: &Amount) -> Result<Sample
         }
     }
     eprintln!();
-    for times in samples.latencies.values_mut() {
+    for (_, times) in samples.latencies.values_mut() {
         times.sort_unstable();
     }
     Ok(samples)
@@ -154,8 +160,11 @@ fn measure(
     let rate = worker.run(move || client::bulk_of_many(to, bulk))?;
     samples.add(way, Metric::Bulk16, rate);
 
-    let times = worker.run(move || client::at_fixed_rate(to, EVERY, at_rate))?;
-    samples.latencies.entry(way.name).or_default().extend(times);
+    let every = every(way);
+    let times = worker.run(move || client::at_fixed_rate(to, every, at_rate / less))?;
+    let (due, all) = samples.latencies.entry(way.name).or_default();
+    *due = every;
+    all.extend(times);
     Ok(())
 }
 

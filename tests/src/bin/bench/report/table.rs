@@ -1,7 +1,6 @@
 //! Tables, as text and as Markdown.
 
 use super::{Bar, Latency, Report, Row, Table};
-use crate::rounds::EVERY;
 
 pub(crate) fn text(report: &Report) -> String {
     let mut text = String::new();
@@ -102,8 +101,8 @@ fn tables(report: &Report) -> Vec<Table> {
     }
     if !report.latencies.is_empty() {
         tables.push(Table {
-            title: format!("connect, request, close every {EVERY:?}, µs since each was due"),
-            columns: vec!["", "p50", "p99", "p99.9", "connections"],
+            title: "connect, request, close at a fixed rate, µs since each was due".to_owned(),
+            columns: vec!["", "due every", "p50", "p99", "p99.9", "connections"],
             rows: report.latencies.iter().map(latency).collect(),
         });
     }
@@ -151,13 +150,14 @@ fn bar(bar: Bar) -> Vec<String> {
 fn latency(latency: &Latency) -> Vec<String> {
     let Latency {
         way,
+        every,
         count,
         p50,
         p99,
         p999,
     } = latency;
     let times = [p50, p99, p999].map(|time| format!("{:.0}", time * 1e6));
-    let mut row = vec![(*way).to_owned()];
+    let mut row = vec![(*way).to_owned(), format!("{:.0}", every * 1e6)];
     row.extend(times);
     row.push(count.to_string());
     row
