@@ -74,6 +74,9 @@ pub(crate) fn keep(report: &Report, path: &Path) -> Result<()> {
             .collect(),
     };
     let text = serde_json::to_string_pretty(&kept)? + "\n";
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
     fs::write(path, text).with_context(|| format!("{} not written", path.display()))
 }
 
