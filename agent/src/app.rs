@@ -25,6 +25,7 @@ use crate::kernel::attach::{AttachError, CgroupLinks};
 use crate::kernel::cgroup::{self, CgroupError};
 use crate::kernel::estate::{Estate, EstateError};
 use crate::kernel::expedite::Expediter;
+use crate::kernel::features::{self, TooOld};
 use crate::kernel::load::{LoadError, LoadOptions, Programs};
 use crate::kernel::netns;
 use crate::kernel::object::{Object, ObjectError};
@@ -43,6 +44,8 @@ use crate::tunnel::{self, EmbeddedTunnel, SharedCompiler, TunnelError, Verdicts,
 pub enum AppError {
     #[error(transparent)]
     Privileges(#[from] PrivilegesError),
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
     #[error(transparent)]
     Object(#[from] ObjectError),
     #[error(transparent)]
@@ -84,6 +87,7 @@ pub enum AppError {
 /// When it cannot start, or when a task that everything hangs on fails.
 pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> {
     privileges::require()?;
+    features::require()?;
     let listeners = Listeners::bind(&config.admin).await?;
     // Early, as the listeners: what is wrong with it is told before anything is attached.
     let prepared = match &config.tunnel {

@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::wait::patient;
+
 /// A verdict as `/debug/flows` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
@@ -41,7 +43,7 @@ pub fn explain(socket: &Path, pod: &str, to: SocketAddr) -> Result<(String, Stri
 /// Status code and body of a page.
 pub fn get(socket: &Path, page: &str) -> Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket).context("the agent's socket")?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(patient(Duration::from_secs(5))))?;
     write!(stream, "GET {page} HTTP/1.0\r\nhost: test\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -8,6 +8,7 @@ use nix::libc;
 use socket2::{Domain, Socket, Type};
 
 use crate::netns::NetNs;
+use crate::wait::patient;
 
 /// A connection and what its socket says of it.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub struct Dial {
 impl Default for Dial {
     fn default() -> Self {
         Self {
-            timeout: Duration::from_secs(5),
+            timeout: patient(Duration::from_secs(5)),
             source: None,
             mark: None,
             device: None,

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     sections::print(&bytes)?;
     if workspace::is_root() {
-        verified::print(&bytes)
+        verified::check(&bytes)
     } else {
         println!("verified instruction counts left out: loading needs root");
         Ok(())

@@ -1,6 +1,7 @@
 //! waysteer's developer commands: `cargo xtask COMMAND`, one module a command.
 
 mod bench;
+mod budget;
 mod build_ebpf;
 mod ci;
 mod command;
@@ -11,6 +12,7 @@ mod setup;
 mod soak;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ enum Command {
     Test(test::Args),
     /// Lets all that can happen on a node happen, under traffic, for as long as one likes
     Soak(soak::Args),
+    /// Boots kernels in emulated machines, and runs the tests that they can make a difference to
+    Vm(vm::Args),
     /// Runs the fuzz targets, each for a while
     Fuzz(fuzz::Args),
     /// Writes docs/maps.md from the sources of the maps
@@ -69,6 +73,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::Vm(args) => vm::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::MapsDoc(args) => maps_doc::run(&args),
         Command::Tidy => tidy::run(),

@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// Also what only tests, fuzzing and the demo use: Envoy, g++
     #[arg(long)]
     with_tests: bool,
+    /// Also what only `cargo xtask vm` uses: QEMU, and the tools that lie in its machines
+    #[arg(long)]
+    with_vm: bool,
     /// Only look; fails when something is missing
     #[arg(long)]
     check: bool,
@@ -24,6 +27,7 @@ impl Args {
     pub(crate) fn with_tests() -> Self {
         Self {
             with_tests: true,
+            with_vm: false,
             check: false,
         }
     }
@@ -33,6 +37,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut needs = needs::for_building();
     if args.with_tests {
         needs.extend(needs::for_testing());
+    }
+    if args.with_vm {
+        needs.extend(needs::for_machines());
     }
     let mut failed = Vec::new();
     for need in &needs {
@@ -49,13 +56,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Fails with what to do when something is missing that the kernel programs are built with.
 pub(crate) fn require_for_building() -> Result<()> {
-    let missing: Vec<&str> = needs::for_building()
-        .iter()
-        .filter(|need| (need.look)().is_none())
-        .map(|need| need.name)
-        .collect();
+    require(&needs::for_building(), "cargo xtask setup")
+}
+
+/// The same for emulated machines.
+pub(crate) fn require_for_machines() -> Result<()> {
+    require(&needs::for_machines(), "cargo xtask setup --with-vm")
+}
+
+fn require(needs: &[Need], remedy: &str) -> Result<()> {
+    let missing = needs.iter().filter(|need| (need.look)().is_none());
+    let missing: Vec<&str> = missing.map(|need| need.name).collect();
     if !missing.is_empty() {
-        bail!("missing: {}; run `cargo xtask setup`", missing.join(", "));
+        bail!("missing: {}; run `{remedy}`", missing.join(", "));
     }
     Ok(())
 }

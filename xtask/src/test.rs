@@ -72,7 +72,8 @@ pub(crate) fn prepare_kernel_tests() -> Result<()> {
     for variant in [Variant::Code, Variant::Layout] {
         build_ebpf::run(&build_ebpf::Args::variant(variant))?;
     }
-    build_ebpf::run(&build_ebpf::Args::quiet())?;
+    // Also counts what the verifier walks, which has a budget.
+    build_ebpf::run(&build_ebpf::Args::default())?;
     let binaries = [
         "waysteer",
         "hbone-peer",

@@ -5,8 +5,12 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use nix::libc::EINVAL;
 use serde::Serialize;
+use thiserror::Error;
 
+use super::hooks;
+use super::link::Hook;
 use super::load::{LoadOptions, Programs};
 use super::neighbours::{self, Neighbour};
 use super::netns::run_in_new_netns;
@@ -19,6 +23,20 @@ use crate::error::chain;
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 const NEWER: &str =
     "Linux 6.6 or newer, with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF, CONFIG_NET_XGRESS";
+const TCX: &str = "tcx links (Linux 6.6)";
+
+/// `lo` has it in every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// What no configuration can make up for.
+#[derive(Debug, Error)]
+#[error(
+    "kernel {release} has no tcx links, which programs are attached to pods by; to do: {}",
+    NEWER
+)]
+pub struct TooOld {
+    release: String,
+}
 
 /// One line of the report.
 #[derive(Debug, Serialize)]
@@ -118,6 +136,13 @@ pub fn check(asked: Asked<'_>, pin_root: &Path) -> Vec<Finding> {
     findings.push(connections());
     findings.push(grace_periods(expedite));
     findings.extend(neighbours.into_iter().flatten());
+    if require().is_err() {
+        let reason = "this kernel does not know them".to_owned();
+        findings.push(Finding::new(TCX, Outcome::Fails { reason }).or(NEWER));
+        let detail = "not tried, as there is nothing to attach them to".to_owned();
+        findings.push(Finding::new("programs", Outcome::Information { detail }));
+        return findings;
+    }
     match Object::find(object) {
         Ok(object) => findings.extend(programs(&object)),
         Err(error) => {
@@ -127,6 +152,18 @@ pub fn check(asked: Asked<'_>, pin_root: &Path) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Fails on a kernel that programs cannot be attached to pods on. Without asking that first it would
+/// be the verifier that refuses them: after minutes, with a million lines of reasons that are none.
+///
+/// # Errors
+/// When the hook is not known. What else may be wrong is told where it is in the way.
+pub fn require() -> Result<(), TooOld> {
+    match hooks::on_device(LOOPBACK, Hook::TcxIngress) {
+        Err(error) if error.raw_os_error() == Some(EINVAL) => Err(TooOld { release: release() }),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Programs are made to fit this kernel by its types.
@@ -200,11 +237,14 @@ fn grace_periods(file: Option<&Path>) -> Finding {
 }
 
 fn kernel() -> Finding {
-    let detail = match nix::sys::utsname::uname() {
+    Finding::new("kernel", Outcome::Information { detail: release() })
+}
+
+fn release() -> String {
+    match nix::sys::utsname::uname() {
         Ok(name) => name.release().to_string_lossy().into_owned(),
         Err(error) => error.to_string(),
-    };
-    Finding::new("kernel", Outcome::Information { detail })
+    }
 }
 
 fn privileges() -> Vec<Finding> {
@@ -258,13 +298,12 @@ fn programs(object: &Object) -> Vec<Finding> {
 }
 
 fn tcx(object: &Object) -> Finding {
-    let what = "tcx links (Linux 6.6)";
     match Programs::load(object, &LoadOptions::default()) {
-        Ok(mut loaded) => Finding::of(what, loaded.programs.try_tcx(), |()| {
+        Ok(mut loaded) => Finding::of(TCX, loaded.programs.try_tcx(), |()| {
             "attached and detached".to_owned()
         })
         .or(NEWER),
-        Err(error) => Finding::of(what, Err::<(), _>(error), |()| String::new()),
+        Err(error) => Finding::of(TCX, Err::<(), _>(error), |()| String::new()),
     }
 }
 

@@ -34,6 +34,9 @@ pub const PROGRAMS: [&str; 9] = [
 
 const EXPLAIN: &str = "explain";
 
+/// Of the verifier's log so many lines are told: its reason, and the instruction that it is about.
+const LOG_LINES: usize = 20;
+
 /// Facts that are fixed when the programs are loaded.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
@@ -128,9 +131,8 @@ pub enum LoadError {
     Program {
         program: &'static str,
         hint: String,
-        /// Holds the verifier's log.
         #[source]
-        source: Box<ProgramError>,
+        source: Box<Refusal>,
     },
     #[error("the object holds no program {program}: it was built for another version")]
     NoProgram { program: &'static str },
@@ -142,6 +144,20 @@ pub enum LoadError {
     Maps(#[from] OpenError),
     #[error(transparent)]
     Pins(#[from] PinError),
+}
+
+/// Why a program is not in the kernel.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    #[error("{error}; the end of the verifier's log:\n{last}")]
+    Verifier {
+        #[source]
+        error: io::Error,
+        /// All that comes before is the way there, which may be a million lines.
+        last: String,
+    },
+    #[error(transparent)]
+    Other(ProgramError),
 }
 
 /// One program, and what the verifier made of it: the instructions it looked at.
@@ -328,11 +344,27 @@ fn handle(ebpf: &Ebpf, program: &'static str) -> Result<SchedClassifier, LoadErr
 
 fn refused(program: &'static str, source: ProgramError) -> LoadError {
     let hint = io_error(&source).map(hint).unwrap_or_default();
+    let source = match source {
+        ProgramError::LoadError {
+            io_error: error,
+            verifier_log,
+        } => Refusal::Verifier {
+            error,
+            last: end_of(&verifier_log.to_string()),
+        },
+        other => Refusal::Other(other),
+    };
     LoadError::Program {
         program,
         hint,
         source: Box::new(source),
     }
+}
+
+fn end_of(log: &str) -> String {
+    let lines: Vec<&str> = log.trim_end().lines().collect();
+    let first = lines.len().saturating_sub(LOG_LINES);
+    lines.get(first..).unwrap_or_default().join("\n")
 }
 
 /// The error of the system call at the bottom of a chain of errors.
@@ -345,4 +377,24 @@ pub(super) fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Opti
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_the_end_is_told() {
+        let log: Vec<String> = (0..1000)
+            .map(|line| format!("{line}: (b7) r0 = 0"))
+            .collect();
+        let end = end_of(&(log.join("\n") + "\nprocessed 1000 insns\n\n"));
+        assert_eq!(end.lines().count(), LOG_LINES);
+        assert!(
+            end.ends_with("999: (b7) r0 = 0\nprocessed 1000 insns"),
+            "{end}"
+        );
+        assert_eq!(end_of("short"), "short");
+        assert_eq!(end_of(""), "");
+    }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use waysteer::kernel::netns::PodNetns;
 
@@ -11,6 +12,9 @@ pub(crate) const POD_V4: &str = "10.77.0.1";
 pub(crate) const POD_V6: &str = "fd77::1";
 pub(crate) const WORLD_V4: &str = "10.77.0.2";
 pub(crate) const WORLD_V6: &str = "fd77::2";
+
+/// How long a wire may take.
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// Goes away when dropped.
 pub(crate) struct Bed {
@@ -41,9 +45,20 @@ impl Bed {
         );
         pod.ip(&peer);
         for (namespace, v4, v6) in [(pod, POD_V4, POD_V6), (world, WORLD_V4, WORLD_V6)] {
+            // No address of the kernel's own: it would come in the middle of a test, once the kernel
+            // has asked whether somebody else has it.
+            namespace.ip("link set eth0 addrgenmode none");
             namespace.ip("link set eth0 up");
             namespace.ip(&format!("addr add {v4}/24 dev eth0"));
             namespace.ip(&format!("addr add {v6}/64 dev eth0 nodad"));
+        }
+        // The kernel takes its time to tell a device that the other end is up.
+        let begun = Instant::now();
+        while [pod, world]
+            .iter()
+            .any(|end| end.ip("route").contains("linkdown"))
+        {
+            assert!(begun.elapsed() < SETTLED, "the wire has no carrier");
         }
     }
 }

@@ -1,32 +1,34 @@
 //! What the verifier says: each program is loaded once and let go again.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, bail};
 use aya::programs::Program;
 use aya::{Btf, Ebpf, EbpfLoader};
 
-/// What a program should stay under. Above it a program is not refused, but someone should know.
-const BUDGET: u32 = 10_000;
+use crate::budget::Budget;
 
-/// Loads every program and prints how many instructions the verifier walked.
-pub(super) fn print(bytes: &[u8]) -> Result<()> {
+/// Loads every program and prints how many instructions the verifier walked; more than the budget
+/// is an error.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let btf = Btf::from_sys_fs().context("the kernel's own BTF could not be read")?;
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&btf))
         .load(bytes)
         .context("the object's maps could not be made")?;
-    let mut names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
-    names.sort();
-    println!("{:<24} {:>24}", "program", "verified instructions");
-    for name in &names {
-        let count = load(&mut ebpf, name).with_context(|| format!("program {name}"))?;
-        let remark = if count > BUDGET {
-            "  WARNING: over budget"
-        } else {
-            ""
-        };
-        println!("{name:<24} {count:>15} of {BUDGET}{remark}");
+    let budget = Budget::read()?;
+    let names: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+    let mut counts = BTreeMap::new();
+    for name in names {
+        let count = load(&mut ebpf, &name).with_context(|| format!("program {name}"))?;
+        counts.insert(name, count);
     }
-    Ok(())
+    println!("{:<24} {:>24}", "program", "verified instructions");
+    for (name, count) in &counts {
+        let limit = budget.limit(name).unwrap_or_default();
+        println!("{name:<24} {count:>15} of {limit}");
+    }
+    budget.check(&counts)
 }
 
 fn load(ebpf: &mut Ebpf, name: &str) -> Result<u32> {
