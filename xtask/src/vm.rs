@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// naming any
     #[arg(long, conflicts_with = "only")]
     write: bool,
+    /// Only writes that page, and runs nothing
+    #[arg(long, conflicts_with_all = ["kernels", "only", "update"])]
+    page: bool,
     /// How many machines run at the same time
     #[arg(long, default_value_t = 2)]
     at_once: usize,
@@ -66,6 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         kernels,
         only,
         write,
+        page,
         at_once,
         update,
     } = args;
@@ -74,8 +78,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else {
         kernels.clone()
     };
-    setup::require_for_machines()?;
     let budget = Budget::read()?;
+    if *page {
+        return write_page(&budget);
+    }
+    setup::require_for_machines()?;
     let kernels = kernel::find(&series, *update)?;
     let mut machines = Vec::new();
     for kernel in kernels {
