@@ -4,6 +4,7 @@
 mod counted;
 mod destination;
 mod explain;
+mod model;
 mod monitor;
 mod names;
 mod source;
@@ -192,6 +193,7 @@ fn router(sources: Arc<Sources>) -> Router {
         .route("/explain", get(explain::explain))
         .route("/debug/config", get(config))
         .route("/debug/flows", get(flows))
+        .route("/debug/model", get(model::model))
         .route("/debug/programs", get(programs_page))
         .route("/debug/tables", get(tables))
         .route("/debug/names", get(names::names))

@@ -10,6 +10,7 @@ mod endpoints;
 mod id;
 mod index;
 mod input;
+mod known;
 mod multimap;
 mod output;
 mod place;
@@ -26,6 +27,7 @@ pub use changes::{Changes, TableChanges};
 pub use directory::{Entry, ServiceNames, WorkloadNames};
 pub use id::{namespace_id, service_id, source_id, waypoint_id, workload_id};
 pub use input::{EnrolledPod, Node};
+pub use known::KnownWaypoint;
 pub use policies::Authorizations;
 pub use tables::{CidrTableKey, TableLookup, Tables};
 

@@ -1,6 +1,7 @@
 //! Which waypoints there are, who goes through them, and what they are found by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::id;
 use super::multimap::Multimap;
@@ -69,6 +70,17 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn get(&self, id: u64) -> Option<&Registered> {
         self.waypoints.get(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waypoints.len()
+    }
+
+    /// In the order of their ids, those behind one.
+    pub(super) fn behind(&self, id: Option<u64>) -> impl Iterator<Item = (u64, &Registered)> {
+        let start = id.map_or(Bound::Unbounded, Bound::Excluded);
+        let waypoints = self.waypoints.range((start, Bound::Unbounded));
+        waypoints.map(|(id, registered)| (*id, registered))
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Registered> {
