@@ -4,7 +4,7 @@
 //! (`tcx_entry_sync`, Linux 6.6): two ticks on an idle node, more on a busy one. While
 //! `/sys/kernel/rcu_expedited` is 1 the kernel interrupts all processors instead, and is done in less
 //! than a millisecond. That is the whole node's, so it is 1 no longer than needed, and what it was is
-//! written down first ([`ledger`]): who is killed in between leaves nothing behind for good.
+//! written down first (`ledger`): who is killed in between leaves nothing behind for good.
 //!
 //! Another agent may do the same. Who finds 1 changes nothing, so who found 0 may put that back under
 //! the other's hands, who is slow then, and no worse.
