@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use waysteer_tests::bed::{Bed, Options};
+use waysteer_tests::bed::{Bed, OPEN_SERVICE_PORT, Options};
 use waysteer_tests::load::{Kind, Load, Wire, all_ways};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -18,7 +18,8 @@ fn what_no_agent_steers_is_seen_in_plaintext() -> Result<()> {
     // Nobody answers at service addresses then.
     let ways = |kinds: &[Kind]| {
         let all = all_ways(&bed).into_iter();
-        all.filter(|way| kinds.contains(&way.kind) && way.to.port() != 80)
+        let is_service = |port| [80, OPEN_SERVICE_PORT].contains(&port);
+        all.filter(|way| kinds.contains(&way.kind) && !is_service(way.to.port()))
             .collect::<Vec<_>>()
     };
     let wire = Wire::watch(&bed)?;
