@@ -41,6 +41,9 @@ impl Enroller {
         }
         // Connections that end by themselves meanwhile end well.
         self.tunnel.remove(&uid, netns.cookie()).await;
+        // Also where links are only unpinned: the kernel then takes the programs off by itself, and
+        // whoever wants to change a rule meanwhile, as we do next, waits for it.
+        let _short = self.expediter.hold();
         match block_in_place(|| self.end_connections(&netns, links)) {
             Ok(0) => {}
             Ok(ended) => tracing::info!(uid, ended, "open connections of the pod ended"),
@@ -74,7 +77,6 @@ impl Enroller {
             links.let_go()?;
             return Ok(ended);
         }
-        let _short = self.expediter.hold();
         // A SYN that is still sent again would reach the pod's own listener.
         let steered = end(Which::Steered)??;
         links.detach_one("lo_ingress")?;
