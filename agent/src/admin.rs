@@ -1,7 +1,6 @@
 //! The admin pages: for probes and Prometheus on localhost, for the command line on a unix socket
 //! that only root can open.
 
-mod counted;
 mod destination;
 mod explain;
 mod model;
@@ -24,7 +23,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
-use self::counted::Counted;
 use self::source::SourcePage;
 use crate::compile::Tables;
 use crate::config::{Admin, Config};
@@ -36,7 +34,7 @@ use crate::source::Severity;
 use crate::source::xds::XdsStats;
 use crate::state::{NodeVerification, PodState, PodStatus, State};
 use crate::telemetry;
-use crate::traffic::{Ledger, PodsTraffic};
+use crate::traffic::{Counted, Ledger, PodsTraffic};
 use crate::tunnel::{Tunnel, TunnelStatus, View};
 
 /// What the pages read.

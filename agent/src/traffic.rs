@@ -5,9 +5,11 @@
 //! as long as another pod of that workload is here.
 
 mod book;
+mod counted;
 mod ledger;
 mod series;
 
 pub use book::{Book, Known, Settlement};
+pub use counted::Counted;
 pub use ledger::{Ledger, PodsTraffic, Reading};
 pub use series::{Destination, Series, Source};

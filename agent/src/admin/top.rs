@@ -7,12 +7,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde::Serialize;
 
-use super::counted::Counted;
 use super::{Shared, Sources};
 use crate::error::chain;
 use crate::metrics::MetricsError;
 use crate::state::{PodState, PodStatus, Tally};
-use crate::traffic::PodsTraffic;
+use crate::traffic::{Counted, PodsTraffic};
 
 #[derive(Debug, Serialize)]
 struct Page {

@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use self::page::{Counted, Drift, Node, Pod, Shadow, Source, Status, Xds};
+use self::page::{Drift, Node, Pod, Shadow, Source, Status, Xds};
 use super::programs::programs;
 use super::table::{BAD, Cell, GOOD, NOTICE, facts, fitted};
 use super::time::{ago, span};
 use super::wrap::hanging;
 use super::{ShowError, Shown, parse};
 use crate::state::PodState;
+use crate::traffic::Counted;
 
 /// The node and all its pods.
 ///

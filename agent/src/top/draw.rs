@@ -8,8 +8,9 @@ use ratatui::widgets::{Paragraph, Row, Table, TableState};
 use waysteer_common::verdict::Class;
 
 use super::model::Model;
-use super::page::{Page, Pod, Traffic};
+use super::page::{Page, Pod};
 use crate::state::PodState;
+use crate::traffic::Counted;
 
 pub(super) fn draw(frame: &mut Frame<'_>, model: &Model) {
     let classes = Class::ALL.len() as u16;
@@ -84,8 +85,8 @@ fn traffic_table(model: &Model) -> Table<'static> {
         let class = class.label();
         let open = |page: &Page| sum(page, class, None, |t| t.opened.wrapping_sub(t.closed));
         let opened = |page: &Page| sum(page, class, None, |t| t.opened);
-        let steered = |page: &Page| sum(page, class, Some(true), Traffic::bytes);
-        let bypassed = |page: &Page| sum(page, class, Some(false), Traffic::bytes);
+        let steered = |page: &Page| sum(page, class, Some(true), Counted::bytes);
+        let bypassed = |page: &Page| sum(page, class, Some(false), Counted::bytes);
         Row::new([
             class.to_owned(),
             open(&model.page).to_string(),
@@ -100,7 +101,7 @@ fn traffic_table(model: &Model) -> Table<'static> {
     Table::new(rows, widths).header(Row::new(header).style(bold()))
 }
 
-fn sum(page: &Page, class: &str, steered: Option<bool>, of: impl Fn(&Traffic) -> u64) -> u64 {
+fn sum(page: &Page, class: &str, steered: Option<bool>, of: impl Fn(&Counted) -> u64) -> u64 {
     let all = page.traffic.iter().filter(|traffic| traffic.class == class);
     let all = all.filter(|traffic| steered.is_none_or(|steered| traffic.steered == steered));
     all.map(of).fold(0, u64::wrapping_add)
@@ -287,15 +288,16 @@ fn inside(frame: &mut Frame<'_>, area: Rect, model: &Model, name: &str) {
 }
 
 /// What connections of one class did.
-fn did(traffic: &Traffic) -> String {
-    let Traffic {
+fn did(counted: &Counted) -> String {
+    let Counted {
         class,
         steered,
         opened,
         closed,
         sent_bytes,
         received_bytes,
-    } = traffic;
+        duration_seconds: _,
+    } = counted;
     let way = if *steered { "tunnel" } else { "past it" };
     format!(
         "{class} {way}: {opened} opened, {closed} closed, {} sent, {} received",

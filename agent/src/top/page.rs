@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use crate::state::{PodState, Tally};
+use crate::traffic::Counted;
 
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Page {
@@ -16,7 +17,7 @@ pub(super) struct Page {
     pub(super) map_error: Option<String>,
     pub(super) drift: usize,
     pub(super) pods: Vec<Pod>,
-    pub(super) traffic: Vec<Traffic>,
+    pub(super) traffic: Vec<Counted>,
     pub(super) packets: BTreeMap<String, u64>,
 }
 
@@ -28,17 +29,7 @@ pub(super) struct Pod {
     pub(super) repaired: u64,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) verdicts: BTreeMap<String, Tally>,
-    pub(super) traffic: Vec<Traffic>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Traffic {
-    pub(super) class: String,
-    pub(super) steered: bool,
-    pub(super) opened: u64,
-    pub(super) closed: u64,
-    pub(super) sent_bytes: u64,
-    pub(super) received_bytes: u64,
+    pub(super) traffic: Vec<Counted>,
 }
 
 /// A verdict.
@@ -70,19 +61,11 @@ impl Pod {
     pub(super) fn all(&self) -> u64 {
         self.steered() + self.bypassed()
     }
-}
 
-impl Pod {
     /// Bytes that went into the tunnel, or past it.
     pub(super) fn bytes(&self, steered: bool) -> u64 {
         let traffic = self.traffic.iter();
         let wanted = traffic.filter(|traffic| traffic.steered == steered);
-        wanted.map(Traffic::bytes).fold(0, u64::wrapping_add)
-    }
-}
-
-impl Traffic {
-    pub(super) fn bytes(&self) -> u64 {
-        self.sent_bytes.wrapping_add(self.received_bytes)
+        wanted.map(Counted::bytes).fold(0, u64::wrapping_add)
     }
 }

@@ -75,7 +75,7 @@ impl Book {
         sums
     }
 
-    /// Tidies up after pods that are not of the `live`. With `is_whole` all of the live are known.
+    /// Tidies up after pods that are not of the `live`.
     pub fn settle(
         &mut self,
         entries: &PodTrafficEntries,

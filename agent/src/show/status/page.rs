@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::kernel::programs::ProgramReport;
 use crate::state::PodState;
+use crate::traffic::Counted;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
@@ -60,18 +61,6 @@ pub(super) struct Pod {
     pub(super) verified_seconds_ago: Option<u64>,
     /// `None` where it could not be read.
     pub(super) traffic: Option<Vec<Counted>>,
-}
-
-/// Of one class, through the tunnel or past it.
-#[derive(Debug, Deserialize)]
-pub(super) struct Counted {
-    pub(super) class: String,
-    pub(super) steered: bool,
-    pub(super) opened: u64,
-    pub(super) closed: u64,
-    pub(super) sent_bytes: u64,
-    pub(super) received_bytes: u64,
-    pub(super) duration_seconds: f64,
 }
 
 #[derive(Debug, Deserialize)]

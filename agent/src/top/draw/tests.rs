@@ -16,7 +16,8 @@ fn page(time: u64) -> Page {
     let tally = |steered: u64, bypassed: u64| json!({ "steered": steered, "bypassed": bypassed });
     let traffic = |class: &str, steered: bool, by: u64| {
         json!({ "class": class, "steered": steered, "opened": 10 + by * time, "closed": 3,
-            "sent_bytes": 1000 * by * time, "received_bytes": 2048 * by * time })
+            "sent_bytes": 1000 * by * time, "received_bytes": 2048 * by * time,
+            "duration_seconds": 0.5 })
     };
     let pod = |name: &str, state: Value, drift: Value, verdicts: Value, traffic: Value| {
         json!({ "pod": name, "state": state, "drift": drift, "repaired": 2,

@@ -1,23 +1,23 @@
-//! What connections did, as pages tell it.
+//! What connections did, as pages tell it and commands hear it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::kernel::observe::{ClassTraffic, Traffic};
 
 /// Of one class, through the tunnel or past it. Bytes and time are those of closed connections.
-#[derive(Debug, Serialize)]
-pub(super) struct Counted {
-    class: &'static str,
-    steered: bool,
-    opened: u64,
-    closed: u64,
-    sent_bytes: u64,
-    received_bytes: u64,
-    duration_seconds: f64,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Counted {
+    pub class: String,
+    pub steered: bool,
+    pub opened: u64,
+    pub closed: u64,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub duration_seconds: f64,
 }
 
 impl Counted {
-    pub(super) fn of(traffic: &ClassTraffic) -> Vec<Self> {
+    pub fn of(traffic: &ClassTraffic) -> Vec<Self> {
         let counted = traffic.iter().map(|((class, steered), traffic)| {
             let Traffic {
                 opened,
@@ -27,7 +27,7 @@ impl Counted {
                 duration_ns,
             } = *traffic;
             Self {
-                class: class.label(),
+                class: class.label().to_owned(),
                 steered: *steered,
                 opened,
                 closed,
@@ -37,5 +37,10 @@ impl Counted {
             }
         });
         counted.collect()
+    }
+
+    /// Both ways.
+    pub fn bytes(&self) -> u64 {
+        self.sent_bytes.wrapping_add(self.received_bytes)
     }
 }
