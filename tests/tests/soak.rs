@@ -29,7 +29,7 @@ use services::Services;
 
 /// How long it takes steps, in seconds; `cargo xtask soak` sets it.
 const SECONDS: &str = "WAYSTEER_SOAK_SECONDS";
-const DEFAULT_SECONDS: u64 = 100;
+const DEFAULT_SECONDS: u64 = 120;
 const SEED: &str = "WAYSTEER_SOAK_SEED";
 /// New connections a second, over all ways.
 const RATE: u32 = 60;

@@ -14,6 +14,16 @@ pub(crate) struct Args {
     seed: Option<u64>,
 }
 
+impl Args {
+    /// What has not been drawn before, most likely.
+    pub(crate) fn minutes(minutes: u64) -> Self {
+        Self {
+            minutes,
+            seed: None,
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Args { minutes, seed } = args;
     if !workspace::is_root() {

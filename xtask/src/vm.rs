@@ -32,6 +32,7 @@ use report::{Outcome, Report};
 /// The oldest that waysteer must refuse, and those that it must run on; `7` is the newest of them.
 const SERIES: [&str; 4] = ["6.1", "6.12", "6.18", "7"];
 const PAGE: &str = "docs/kernels.md";
+const AT_ONCE: usize = 2;
 /// A machine that takes longer is killed.
 const LONGEST: Duration = Duration::from_secs(90 * 60);
 
@@ -57,11 +58,25 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["kernels", "only", "update"])]
     page: bool,
     /// How many machines run at the same time
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = AT_ONCE)]
     at_once: usize,
     /// Looks for newer kernels of these series than those that lie here
     #[arg(long)]
     update: bool,
+}
+
+impl Args {
+    /// All kernels, the newest that there are of each.
+    pub(crate) fn all() -> Self {
+        Self {
+            kernels: Vec::new(),
+            only: None,
+            write: false,
+            page: false,
+            at_once: AT_ONCE,
+            update: true,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
