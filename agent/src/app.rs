@@ -1,5 +1,6 @@
 //! Starts the agent's tasks and stops them in order. The only module that sees all others.
 
+mod observe;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,6 @@ use crate::compile::{Compiler, Node};
 use crate::config::{Config, DirectLocal, Identity, OnStop, Tunnel};
 use crate::enrol::Enroller;
 use crate::error::chain;
-use crate::events::describe;
 use crate::kernel::attach::{AttachError, CgroupLinks};
 use crate::kernel::cgroup::{self, CgroupError};
 use crate::kernel::estate::{Estate, EstateError};
@@ -29,16 +29,15 @@ use crate::kernel::features::{self, TooOld};
 use crate::kernel::load::{LoadError, LoadOptions, Programs};
 use crate::kernel::netns;
 use crate::kernel::object::{Object, ObjectError};
-use crate::kernel::observe::{EventStream, FlowVerdicts};
+use crate::kernel::observe::FlowVerdicts;
 use crate::kernel::pins::{Generation, PinError, PinRoot};
 use crate::kernel::privileges::{self, PrivilegesError};
 use crate::kernel::records::{RecordError, Records};
 use crate::reconcile::{ReconcileError, Reconciler};
 use crate::source::file::FileSourceError;
 use crate::state::State;
-use crate::telemetry;
 use crate::traffic::Ledger;
-use crate::tunnel::{self, EmbeddedTunnel, SharedCompiler, TunnelError, Verdicts, View, Ztunnel};
+use crate::tunnel::{self, EmbeddedTunnel, SharedCompiler, TunnelError, Verdicts, Ztunnel};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -142,13 +141,12 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
     let kernel_log = loaded.log;
     let log_stop = stop.clone();
     tasks.spawn(async move { kernel_log.run(log_stop).await.map_err(AppError::KernelLog) });
-    let events = loaded.events.into_stream();
-    tasks.spawn(observe(
-        events,
-        compiler.view(),
-        state.clone(),
-        stop.clone(),
-    ));
+    let events = loaded.events;
+    let view = compiler.view();
+    tasks.spawn(observe::verdicts(events, view, state.clone(), stop.clone()));
+    let drops = loaded.drops;
+    let view = compiler.view();
+    tasks.spawn(observe::drops(drops, view, state.clone(), stop.clone()));
     let (changes, received) = mpsc::channel(16);
     let xds = sources::start(&config, &mut tasks, changes, stop.clone());
     let series = config.traffic.series;
@@ -293,53 +291,6 @@ impl Verdicts for KernelVerdicts {
                     "verdict of a connection not readable"
                 );
                 None
-            }
-        }
-    }
-}
-
-/// Remembers and logs the kernel's verdicts.
-async fn observe(
-    mut events: EventStream,
-    view: View,
-    state: Arc<State>,
-    stop: CancellationToken,
-) -> Result<(), AppError> {
-    loop {
-        let event = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            event = events.next() => event,
-        };
-        match event {
-            Ok(report) => {
-                let destination = crate::address::to_wire(report.destination.ip());
-                let destination = (destination, report.destination.port());
-                let flow = describe(
-                    &view,
-                    report.at,
-                    report.hook,
-                    report.netns,
-                    destination,
-                    &report.verdict,
-                );
-                tracing::debug!(
-                    target: telemetry::VERDICT,
-                    pod = flow.pod,
-                    destination = flow.destination,
-                    class = flow.class,
-                    reason = flow.reason,
-                    steered = flow.steered,
-                    next_hop = flow.next_hop,
-                    "verdict"
-                );
-                state.add_flow(flow);
-            }
-            Err(error) => {
-                state.add_lost_event();
-                tracing::warn!(
-                    error = chain(&error),
-                    "an event of the kernel is not readable"
-                );
             }
         }
     }

@@ -199,9 +199,9 @@ pub struct MonitorArgs {
     /// Only to this address, block of addresses, service or workload
     #[arg(long)]
     pub dst: Option<String>,
-    /// Only what comes to nothing: connections without a next hop, and how many packets were
-    /// dropped or held
-    #[arg(long)]
+    /// In place of verdicts, packets that are held or dropped and connections that are refused: when,
+    /// whose, from where to where, and why
+    #[arg(long, conflicts_with_all = ["class", "reason"])]
     pub drops: bool,
     /// Sum up, once a second on a terminal, else at the end
     #[arg(long)]

@@ -1,5 +1,7 @@
 //! From the kernel's verdicts to names.
 
+mod dropped;
+
 use waysteer_common::abi::pod::PodKey;
 use waysteer_common::addr::Address;
 use waysteer_common::verdict::{Hook, Reason, Verdict};
@@ -7,6 +9,8 @@ use waysteer_common::verdict::{Hook, Reason, Verdict};
 use crate::address::socket_from_wire;
 use crate::state::FlowRecord;
 use crate::tunnel::View;
+
+pub use self::dropped::describe_drop;
 
 /// A verdict as an operator reads it. The number is given by whoever keeps it.
 pub fn describe(
@@ -58,7 +62,7 @@ fn policy(
 ) -> Option<String> {
     let is_asked_for = match hook {
         Hook::Explain => true,
-        Hook::Connect | Hook::PodEgress => false,
+        Hook::Connect | Hook::PodEgress | Hook::LoIngress | Hook::PodIngress => false,
     };
     let unknown = "not evaluated: policies are being written, or something was rejected that may \
                    be one, or may be this pod or its neighbour";

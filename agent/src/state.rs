@@ -1,6 +1,7 @@
 //! What the agent's tasks tell about themselves, for the admin pages.
 
 mod enrolment;
+mod records;
 mod tallies;
 mod verification;
 
@@ -18,6 +19,7 @@ use crate::verify::DriftKind;
 
 use enrolment::EnrolTimes;
 pub use enrolment::Times;
+pub use records::{DropRecord, FlowRecord};
 pub use tallies::{Tallies, Tally};
 pub use verification::{DriftCounts, NodeVerification, Standing, Verification};
 
@@ -25,8 +27,8 @@ pub use verification::{DriftCounts, NodeVerification, Standing, Verification};
 #[derive(Debug, Default)]
 pub struct State {
     inner: Mutex<Inner>,
-    /// Of verdicts.
-    feed: Feed,
+    verdicts: Feed<FlowRecord>,
+    drops: Feed<DropRecord>,
 }
 
 #[derive(Debug, Default)]
@@ -107,29 +109,6 @@ pub struct SourceStatus {
     pub policies: usize,
     pub rejected: usize,
     pub map_entries: usize,
-}
-
-/// One verdict of the kernel, in names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct FlowRecord {
-    pub number: u64,
-    /// Nanoseconds of the monotonic clock.
-    pub at: u64,
-    pub hook: &'static str,
-    /// `namespace/name`; the netns cookie where the pod is not known.
-    pub pod: String,
-    pub destination: String,
-    pub class: &'static str,
-    pub reason: &'static str,
-    pub steered: bool,
-    pub hbone: bool,
-    pub next_hop: Option<String>,
-    pub next_hop_workload: Option<String>,
-    pub authority: Option<String>,
-    pub service: Option<String>,
-    /// What policies say of a flow between pods of this node; only where it was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
 }
 
 impl State {
@@ -281,7 +260,7 @@ impl State {
         let mut inner = self.lock();
         flow.number = inner.next_flow;
         inner.tallies.add(&flow);
-        self.feed.tell(&flow);
+        self.verdicts.tell(&flow);
         inner.next_flow += 1;
         if inner.flows.len() == Self::FLOWS {
             inner.flows.pop_front();
@@ -299,8 +278,14 @@ impl State {
             .collect()
     }
 
-    pub fn feed(&self) -> &Feed {
-        &self.feed
+    /// Of verdicts.
+    pub fn verdicts(&self) -> &Feed<FlowRecord> {
+        &self.verdicts
+    }
+
+    /// Of what was held, dropped or refused.
+    pub fn drops(&self) -> &Feed<DropRecord> {
+        &self.drops
     }
 
     /// How many verdicts each pod got.

@@ -1,5 +1,7 @@
 //! What is decided about a flow, and why.
 
+mod drops;
+
 use zerocopy::network_endian::{U16, U64};
 
 use crate::abi::value::VerdictValue;
@@ -195,11 +197,13 @@ numbered! {
 }
 
 numbered! {
-    /// The hook that decided.
+    /// The hook that decided, or dropped.
     pub enum Hook {
         Connect = 0 => "connect",
         PodEgress = 1 => "pod_egress",
         Explain = 2 => "explain",
+        LoIngress = 3 => "lo_ingress",
+        PodIngress = 4 => "pod_ingress",
     }
 }
 
@@ -232,7 +236,8 @@ numbered! {
         VlanPassed = 11 => "vlan_passed",
         /// A connection from the host or a bypassing neighbour was let in.
         ExemptPassed = 12 => "exempt_passed",
-        /// A connection could not be recorded because a map was full; it is held at the far side.
+        /// A connection could not be recorded because a map was full; it is judged again, or taken
+        /// in by the neighbour's tunnel.
         RecordFailed = 13 => "record_failed",
         /// A verdict event was lost because the ring buffer was full.
         EventLost = 14 => "event_lost",
@@ -249,6 +254,10 @@ numbered! {
         /// A bypassing connection came from an address that is not known as the pod's: the
         /// neighbour's tunnel takes it in.
         LocalFlowRefused = 20 => "local_flow_refused",
+        /// Held: the connection before, of the same ports, is in TIME_WAIT and could not be ended.
+        TimeWaitHeld = 21 => "time_wait_held",
+        /// A drop was only counted: its pod had many in that second, or the ring buffer was full.
+        DropUntold = 22 => "drop_untold",
     }
 }
 

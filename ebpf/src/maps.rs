@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::{
 };
 use aya_ebpf::helpers::generated::bpf_sk_storage_get;
 use aya_ebpf::macros::btf_map;
-use waysteer_common::abi::event::VerdictEvent;
+use waysteer_common::abi::event::{DropEvent, VerdictEvent};
 use waysteer_common::abi::key::{
     AddressKey, CidrKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey, TrafficKey,
     TupleKey, WaypointKey, WaypointMemberKey,
@@ -16,8 +16,8 @@ use waysteer_common::abi::key::{
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue,
-    SocketValue, TrafficValue, VerdictValue, WorkloadValue,
+    DropsToldValue, EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, PolicyValue,
+    ServiceValue, SocketValue, TrafficValue, VerdictValue, WorkloadValue,
 };
 use waysteer_common::verdict::{COUNTER_SLOTS, PacketAction, TRAFFIC_SLOTS};
 
@@ -98,6 +98,11 @@ pub(crate) static OTHER_TRAFFIC: PerCpuArray<TrafficValue, { TRAFFIC_SLOTS as us
     PerCpuArray::new();
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<VerdictEvent, 1_048_576> = RingBuf::new();
+/// Apart, so that drops take no room from verdicts.
+#[btf_map]
+pub(crate) static DROPS: RingBuf<DropEvent, 65_536> = RingBuf::new();
+#[btf_map]
+pub(crate) static DROPS_TOLD: LruHashMap<PodKey, DropsToldValue, 1_024> = LruHashMap::new();
 
 /// What `SOCKETS` holds for a socket; null where nothing.
 #[inline(always)]

@@ -13,6 +13,10 @@ mod pod_egress;
 mod pod_ingress;
 mod sockops;
 
+use waysteer_common::abi::key::TupleKey;
+use waysteer_common::verdict::Hook;
+
+use crate::report;
 use crate::steer::Action;
 
 const TCX_NEXT: i32 = -1;
@@ -27,7 +31,16 @@ fn tcx_code(action: Action) -> i32 {
     }
     match action {
         Action::Next => TCX_NEXT,
-        Action::Drop => TCX_DROP,
+        Action::Drop(_) => TCX_DROP,
         Action::Redirect => TCX_REDIRECT,
     }
+}
+
+/// Counts and tells of a packet that goes nowhere.
+#[inline(always)]
+fn told(hook: Hook, tuple: &TupleKey, action: Action) -> Action {
+    if let Action::Drop(why) = action {
+        report::dropped(hook, why, 0, tuple);
+    }
+    action
 }

@@ -33,7 +33,8 @@ const PACKET_HOST: u32 = 0;
 pub(crate) enum Action {
     /// On to the next program, and then to the stack.
     Next,
-    Drop,
+    /// For which of the reasons that are drops.
+    Drop(PacketAction),
     /// To the device named in an earlier call of [`redirect_to_loopback`].
     Redirect,
 }
@@ -177,10 +178,7 @@ pub(crate) fn owner(skb: Skb, tuple: &TupleKey) -> Owner {
 pub(crate) fn pass_or_drop_fragment(skb: Skb, tuple: &TupleKey) -> Action {
     match owner(skb, tuple) {
         Owner::Connection => Action::Next,
-        Owner::TimeWait(_) | Owner::None => {
-            report::action(PacketAction::FragmentDropped);
-            Action::Drop
-        }
+        Owner::TimeWait(_) | Owner::None => Action::Drop(PacketAction::FragmentDropped),
     }
 }
 
@@ -197,7 +195,7 @@ pub(crate) enum Assigned {
 /// Hands a packet to the tunnel's listener on `port`.
 #[inline(always)]
 pub(crate) fn assign_to_listener(skb: Skb, v4: bool, port: u16) -> Assigned {
-    let any = if v4 { Loopback::V4 } else { Loopback::V6 };
+    let any = Loopback::of(v4);
     let listener = look_up(skb, &any.tuple(port));
     if listener.is_null() {
         return Assigned::NoListener;
@@ -239,22 +237,22 @@ pub(crate) fn assign_or_hold(
     match assign_to_listener(skb, v4, port) {
         Assigned::Yes => {
             report::action(assigned);
-            return Action::Next;
+            Action::Next
         }
-        Assigned::NoListener => report::action(held),
-        Assigned::Impostor => report::action(PacketAction::ImpostorListener),
+        Assigned::NoListener => Action::Drop(held),
+        Assigned::Impostor => Action::Drop(PacketAction::ImpostorListener),
         Assigned::Failed => {
-            assign_failed(skb, port);
+            log_assign_failed(skb, port);
+            Action::Drop(PacketAction::AssignFailed)
         }
     }
-    Action::Drop
 }
 
 /// Lets a packet to the tunnel's own port go on where anybody listens, and holds it else: a refusal
 /// would end connections that the next tunnel can serve.
 #[inline(always)]
 pub(crate) fn pass_or_hold(skb: Skb, v4: bool, port: u16, held: PacketAction) -> Action {
-    let any = if v4 { Loopback::V4 } else { Loopback::V6 };
+    let any = Loopback::of(v4);
     let listener = look_up(skb, &any.tuple(port));
     if !listener.is_null() {
         // SAFETY: the look-up took the reference that is released here.
@@ -264,15 +262,13 @@ pub(crate) fn pass_or_hold(skb: Skb, v4: bool, port: u16, held: PacketAction) ->
     if settings::dry_run() {
         return Action::Next;
     }
-    report::action(held);
-    Action::Drop
+    Action::Drop(held)
 }
 
 /// A function of its own: the verifier need not follow the log's formatting for each of the ways
 /// that lead here.
 #[inline(never)]
-fn assign_failed(skb: Skb, port: u16) {
-    report::action(PacketAction::AssignFailed);
+fn log_assign_failed(skb: Skb, port: u16) {
     warn!(
         &TcContext::new(skb.0),
         "a packet could not be assigned to port {}", port
@@ -291,6 +287,11 @@ enum Loopback {
 }
 
 impl Loopback {
+    #[inline(always)]
+    fn of(v4: bool) -> Self {
+        if v4 { Self::V4 } else { Self::V6 }
+    }
+
     /// A tuple that meets a listener on `port` and no connection.
     #[inline(always)]
     fn tuple(&self, port: u16) -> TupleKey {

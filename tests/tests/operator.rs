@@ -1,5 +1,6 @@
 //! What operators ask, and the kernel's answers, against real connections.
 
+mod drops;
 mod dump;
 mod explain;
 mod monitor;

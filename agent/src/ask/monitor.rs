@@ -37,7 +37,11 @@ pub async fn monitor(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
         Err(Ended::Other(error)) => Err(error),
         Ok(0) => Ok(ExitCode::SUCCESS),
         Ok(lost) => {
-            eprintln!("waysteer: {lost} verdicts were lost: filters make fewer of them");
+            if args.drops {
+                eprintln!("waysteer: {lost} drops were lost: waysteer_packet_actions counts all");
+            } else {
+                eprintln!("waysteer: {lost} verdicts were lost: filters make fewer of them");
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -58,7 +62,11 @@ impl From<std::io::Error> for Ended {
 async fn show(args: &MonitorArgs, source: &mut Lines) -> Result<u64, Ended> {
     let is_terminal = std::io::stdout().is_terminal();
     let mut stream = Stream::new(super::width(), monotonic_epoch());
-    let mut page = Page::default();
+    let mut page = Page::new(if args.drops {
+        Summary::of_drops()
+    } else {
+        Summary::of_verdicts()
+    });
     let mut lost = 0;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut clock = interval(PERIOD);
@@ -114,17 +122,15 @@ struct Page {
     drawn: usize,
 }
 
-impl Default for Page {
-    fn default() -> Self {
+impl Page {
+    fn new(summary: Summary) -> Self {
         Self {
-            summary: Summary::default(),
+            summary,
             since: Instant::now(),
             drawn: 0,
         }
     }
-}
 
-impl Page {
     fn draw(&mut self) -> std::io::Result<()> {
         let size = ratatui::crossterm::terminal::size().ok();
         let width = size.map(|(columns, _)| usize::from(columns));

@@ -1,5 +1,7 @@
 //! Loading the kernel programs and their maps.
 
+mod pinned;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
@@ -9,12 +11,13 @@ use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use thiserror::Error;
 
+pub(super) use self::pinned::PINNED_MAPS;
 use super::explain::Explainer;
 use super::log::{self, KernelLog, LogError};
 use super::maps::{Maps, OpenError};
 use super::memory::GiveBack;
 use super::object::Object;
-use super::observe::{Counters, Events, FlowVerdicts, PodTraffic};
+use super::observe::{Counters, DropReport, EventStream, FlowVerdicts, PodTraffic, VerdictReport};
 use super::pins::{self, Generation, PinError};
 use super::privileges::hint;
 use super::{bpf, btf};
@@ -51,33 +54,6 @@ pub struct LoadOptions {
     pub elders: Vec<Generation>,
 }
 
-/// The maps that are pinned, and so outlive the process: all that the programs share with an agent
-/// but its log.
-pub(super) const PINNED_MAPS: [&str; 22] = [
-    "SETTINGS",
-    "PODS",
-    "POD_ADDRESSES",
-    "WORKLOADS",
-    "POLICIES",
-    "SERVICES",
-    "SERVICE_CIDRS",
-    "SERVICE_PORTS",
-    "ENDPOINTS",
-    "WAYPOINTS",
-    "WAYPOINT_MEMBERS",
-    "MESH_CIDRS",
-    "SOCKETS",
-    "FLOWS",
-    "PACKET_FLOWS",
-    "LOCAL_FLOWS",
-    "COUNTERS",
-    "PACKET_COUNTERS",
-    "TRAFFIC",
-    "POD_TRAFFIC",
-    "OTHER_TRAFFIC",
-    "EVENTS",
-];
-
 /// The programs in the kernel, attached to nothing so far.
 #[derive(Debug)]
 pub struct Programs {
@@ -113,7 +89,8 @@ pub struct Loaded {
     pub maps: Maps,
     pub counters: Counters,
     pub pod_traffic: PodTraffic,
-    pub events: Events,
+    pub events: EventStream<VerdictReport>,
+    pub drops: EventStream<DropReport>,
     pub flows: FlowVerdicts,
     pub explainer: Explainer,
     pub log: KernelLog,
@@ -183,7 +160,8 @@ impl Programs {
         let maps = Maps::open(&mut take)?;
         let counters = Counters::open(&mut take)?;
         let pod_traffic = PodTraffic::open(&mut take)?;
-        let events = Events::open(&mut take)?;
+        let events = EventStream::open(&mut take)?;
+        let drops = EventStream::open(&mut take)?;
         let flows = FlowVerdicts::open(&mut take)?;
         Ok(Loaded {
             programs: Self {
@@ -198,6 +176,7 @@ impl Programs {
             counters,
             pod_traffic,
             events,
+            drops,
             flows,
             explainer,
             log,

@@ -15,7 +15,7 @@ use waysteer_common::abi::key::{FlowKey, TupleKey};
 use waysteer_common::abi::value::{TrafficValue, VerdictValue};
 use waysteer_common::verdict::{Class, PacketAction, Reason, Verdict, counter_slot, traffic_slot};
 
-pub use self::events::{EventError, EventStream, Events, VerdictReport};
+pub use self::events::{DropReport, Event, EventError, EventStream, VerdictReport};
 pub use self::pods::{PodTraffic, PodTrafficEntries, PodTrafficError};
 use super::maps::OpenError;
 use super::wire::Wire;

@@ -1,10 +1,12 @@
-//! `waysteer monitor`: verdicts as they come, or summed up.
+//! `waysteer monitor`: verdicts or drops as they come, or summed up.
 
-use std::collections::BTreeMap;
+mod summary;
 
 use serde::Deserialize;
+use waysteer_common::verdict::PacketAction;
 
-use super::table::{BAD, Cell, NOTICE, fitted, streamed};
+pub use self::summary::Summary;
+use super::table::{BAD, Cell, NOTICE, streamed};
 use super::{ShowError, flows::Flow, parse};
 
 /// What the agent tells, a line each.
@@ -12,8 +14,12 @@ use super::{ShowError, flows::Flow, parse};
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Line {
     Verdict(Box<Told>),
-    Lost { place: String, count: u64 },
-    Packets { action: String, count: u64 },
+    Drop(Box<Dropped>),
+    Lost {
+        what: String,
+        place: String,
+        count: u64,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -24,6 +30,21 @@ pub struct Told {
     flow: Flow,
 }
 
+/// A packet that was held or dropped, or a connection that was refused.
+#[derive(Debug, Deserialize)]
+pub struct Dropped {
+    /// Nanoseconds of the monotonic clock.
+    at: u64,
+    hook: String,
+    pod: String,
+    action: String,
+    source: Option<String>,
+    source_workload: Option<String>,
+    destination: Option<String>,
+    destination_workload: Option<String>,
+    service: Option<String>,
+}
+
 /// Rows below each other as they come: columns grow with what they hold.
 #[derive(Debug)]
 pub struct Stream {
@@ -32,21 +53,6 @@ pub struct Stream {
     /// From the monotonic clock to wall time, in nanoseconds.
     epoch: u64,
     widths: Vec<usize>,
-}
-
-/// Verdicts summed up.
-#[derive(Debug, Default)]
-pub struct Summary {
-    counts: BTreeMap<[String; 4], Count>,
-    packets: BTreeMap<String, Count>,
-    lost: u64,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Count {
-    all: u64,
-    /// Since the page before.
-    new: u64,
 }
 
 impl Line {
@@ -60,7 +66,7 @@ impl Line {
     pub fn lost(&self) -> u64 {
         match self {
             Self::Lost { count, .. } => *count,
-            Self::Verdict(_) | Self::Packets { .. } => 0,
+            Self::Verdict(_) | Self::Drop(_) => 0,
         }
     }
 }
@@ -88,16 +94,31 @@ impl Stream {
                     flow.next_hop().into(),
                 ]
             }
-            Line::Lost { place, count } => {
-                let why = match place.as_str() {
-                    "kernel" => "the kernel's buffer was full",
+            Line::Drop(dropped) => {
+                let Dropped {
+                    at,
+                    hook,
+                    pod,
+                    action,
+                    ..
+                } = dropped.as_ref();
+                vec![
+                    self.clock(*at).into(),
+                    pod.as_str().into(),
+                    dropped.tuple().into(),
+                    Cell::from(action.as_str()).styled(NOTICE),
+                    hook.as_str().into(),
+                    meaning(action).into(),
+                ]
+            }
+            Line::Lost { what, place, count } => {
+                let why = match (what.as_str(), place.as_str()) {
+                    ("drops", "kernel") => "many of a pod in a second are only counted",
+                    (_, "kernel") => "the kernel's buffer was full",
                     _ => "this terminal is too slow",
                 };
-                let text = format!("{count} verdicts were lost: {why}\n");
+                let text = format!("{count} {what} were lost: {why}\n");
                 return format!("{BAD}{text}{BAD:#}");
-            }
-            Line::Packets { action, count } => {
-                return format!("{NOTICE}packets {action}: {count}{NOTICE:#}\n");
             }
         };
         streamed(&mut self.widths, self.width, cells)
@@ -117,101 +138,35 @@ impl Stream {
     }
 }
 
-impl Summary {
-    pub fn add(&mut self, line: &Line) {
-        let count = match line {
-            Line::Verdict(told) => {
-                let Flow {
-                    pod,
-                    class,
-                    reason,
-                    steered,
-                    ..
-                } = &told.flow;
-                let way = if *steered { "tunnel" } else { "past it" };
-                let key = [pod.as_str(), class, reason, way].map(str::to_owned);
-                let entry = self.counts.entry(key).or_default();
-                (entry, 1)
-            }
-            Line::Packets { action, count } => {
-                (self.packets.entry(action.clone()).or_default(), *count)
-            }
-            Line::Lost { count, .. } => {
-                self.lost += count;
-                return;
+impl Dropped {
+    /// From where to where; names where they say more than the pod's.
+    fn tuple(&self) -> String {
+        let named = |address: &Option<String>, name: Option<&String>| {
+            let address = address.as_deref().unwrap_or("?");
+            match name.filter(|name| **name != self.pod) {
+                Some(name) => format!("{address} {name}"),
+                None => address.to_owned(),
             }
         };
-        let (entry, by) = count;
-        entry.all += by;
-        entry.new += by;
-    }
-
-    /// A page of so many lines at most; rates are of the seconds since the page before.
-    pub fn page(&mut self, seconds: f64, width: Option<usize>, height: Option<usize>) -> String {
-        let mut rows: Vec<(&[String; 4], Count)> = self
-            .counts
-            .iter()
-            .map(|(key, count)| (key, *count))
-            .collect();
-        rows.sort_by(|(a, x), (b, y)| y.new.cmp(&x.new).then(y.all.cmp(&x.all)).then(a.cmp(b)));
-        let rate = |count: Count| format!("{:.1}", count.new as f64 / seconds.max(0.001));
-        let cells = rows.iter().map(|([pod, class, reason, way], count)| {
-            let way = match way.as_str() {
-                "past it" => Cell::from("past it").styled(NOTICE),
-                way => way.into(),
-            };
-            vec![
-                rate(*count).into(),
-                count.all.to_string().into(),
-                pod.as_str().into(),
-                class.as_str().into(),
-                reason.as_str().into(),
-                way,
-            ]
-        });
-        let headers = ["PER SECOND", "ALL", "POD", "CLASS", "REASON", "WAY"];
-        let mut text = fitted(width, &headers, cells.collect());
-        if rows.is_empty() {
-            text = "no connection was judged since\n".to_owned();
-        }
-        for (action, count) in &self.packets {
-            let rate = rate(*count);
-            text.push_str(&format!(
-                "packets {action}: {}, {rate} per second\n",
-                count.all
-            ));
-        }
-        if self.lost > 0 {
-            text.push_str(&format!("{BAD}verdicts lost: {}{BAD:#}\n", self.lost));
-        }
-        for count in self.counts.values_mut().chain(self.packets.values_mut()) {
-            count.new = 0;
-        }
-        cut(text, height)
+        let name = self.service.as_ref().or(self.destination_workload.as_ref());
+        format!(
+            "{} > {}",
+            named(&self.source, self.source_workload.as_ref()),
+            named(&self.destination, name)
+        )
     }
 }
 
-/// The first lines, and how many there are more.
-fn cut(text: String, height: Option<usize>) -> String {
-    let (lines, height) = (text.lines().count(), height.unwrap_or(usize::MAX));
-    if lines <= height {
-        return text;
-    }
-    let kept = height.saturating_sub(1);
-    let mut short: String = text
-        .lines()
-        .take(kept)
-        .map(|it| format!("{it}\n"))
-        .collect();
-    short.push_str(&format!("and {} lines more\n", lines - kept));
-    short
+/// In words; none of an action that only a newer agent knows.
+fn meaning(action: &str) -> &'static str {
+    PacketAction::from_label(action).map_or("", PacketAction::meaning)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn verdict(pod: &str, reason: &str, steered: bool) -> Line {
+    pub(super) fn verdict(pod: &str, reason: &str, steered: bool) -> Line {
         let text = format!(
             r#"{{"type": "verdict", "number": 3, "at": 1500000000, "hook": "connect", "pod": "{pod}",
             "destination": "10.96.0.12:80", "class": "Direct", "reason": "{reason}",
@@ -222,7 +177,26 @@ mod tests {
         Line::read(&text).expect("a line")
     }
 
-    fn plain(text: &str) -> String {
+    const TO_SERVICE: &str = r#""source": "10.1.1.10:40000", "source_workload": "default/client",
+        "destination": "10.96.0.12:80", "destination_workload": null, "service": "default/shop""#;
+    const FROM_OUTSIDE: &str = r#""source": "10.1.2.9:40000", "source_workload": "default/far",
+        "destination": "10.1.1.10:80", "destination_workload": "default/client", "service": null"#;
+    const UNREAD: &str = r#""source": null, "source_workload": null, "destination": null,
+        "destination_workload": null, "service": null"#;
+
+    fn dropped(pod: &str, action: &str, tuple: &str) -> Line {
+        let text = format!(
+            r#"{{"type": "drop", "at": 1500000000, "hook": "lo_ingress", "pod": "{pod}",
+            "action": "{action}", {tuple}}}"#
+        );
+        Line::read(&text).expect("a line")
+    }
+
+    pub(super) fn held() -> Line {
+        dropped("default/client", "outbound_held", TO_SERVICE)
+    }
+
+    pub(super) fn plain(text: &str) -> String {
         anstream::adapter::strip_str(text).to_string()
     }
 
@@ -264,42 +238,48 @@ mod tests {
     #[test]
     fn what_is_lost_or_dropped_is_told() {
         let mut stream = Stream::new(None, EPOCH);
-        let lost = Line::read(r#"{"type": "lost", "place": "kernel", "count": 7}"#).expect("lost");
-        assert_eq!(lost.lost(), 7);
-        let text = plain(&stream.text(&lost));
-        assert_eq!(text, "7 verdicts were lost: the kernel's buffer was full\n");
-        let held = r#"{"type": "packets", "action": "outbound_held", "count": 2}"#;
-        let held = Line::read(held).expect("packets");
-        assert_eq!(plain(&stream.text(&held)), "packets outbound_held: 2\n");
+        for (what, place, why) in [
+            ("verdicts", "kernel", "the kernel's buffer was full"),
+            ("verdicts", "agent", "this terminal is too slow"),
+            (
+                "drops",
+                "kernel",
+                "many of a pod in a second are only counted",
+            ),
+            ("drops", "agent", "this terminal is too slow"),
+        ] {
+            let lost = r#"{"type": "lost", "what": "W", "place": "P", "count": 7}"#;
+            let lost = lost.replace('W', what).replace('P', place);
+            let lost = Line::read(&lost).expect("lost");
+            assert_eq!(lost.lost(), 7);
+            let text = plain(&stream.text(&lost));
+            assert_eq!(text, format!("7 {what} were lost: {why}\n"));
+        }
         assert!(Line::read("{}").is_err());
     }
 
     #[test]
-    fn a_summary_has_the_busiest_first() {
-        let mut summary = Summary::default();
-        for _ in 0..4 {
-            summary.add(&verdict("default/a", "ServiceHbone", true));
-        }
-        summary.add(&verdict("default/b", "NoPort", false));
-        let held = r#"{"type": "packets", "action": "outbound_held", "count": 2}"#;
-        summary.add(&Line::read(held).expect("packets"));
-        let page = plain(&summary.page(2.0, Some(200), None));
-        let expected = "\
-PER SECOND  ALL  POD        CLASS   REASON        WAY
-2.0         4    default/a  Direct  ServiceHbone  tunnel
-0.5         1    default/b  Direct  NoPort        past it
-packets outbound_held: 2, 1.0 per second
+    fn drops_say_whose_they_are_from_where_to_where_and_why() {
+        let shown = |width| {
+            let mut stream = Stream::new(width, EPOCH);
+            let lines = [
+                held(),
+                dropped("default/client", "inbound_held", FROM_OUTSIDE),
+                dropped("unknown", "unreadable_dropped", UNREAD),
+            ];
+            let text: String = lines.iter().map(|line| stream.text(line)).collect();
+            plain(&text)
+        };
+        let wide = "\
+01:46:41.500Z  default/client  10.1.1.10:40000 > 10.96.0.12:80 default/shop  outbound_held  lo_ingress  Held: no outbound listener of the tunnel.
+01:46:41.500Z  default/client  10.1.2.9:40000 default/far > 10.1.1.10:80     inbound_held   lo_ingress  Held: no plaintext listener of the tunnel.
+01:46:41.500Z  unknown         ? > ?                                         unreadable_dropped  lo_ingress  A packet was dropped because it could not be read far enough to be judged.
 ";
-        assert_eq!(page, expected);
-        summary.add(&verdict("default/b", "NoPort", false));
-        let page = plain(&summary.page(1.0, None, Some(3)));
-        let expected = "\
-PER SECOND  ALL  POD        CLASS   REASON        WAY
-1.0         2    default/b  Direct  NoPort        past it
-and 2 lines more
+        assert_eq!(shown(Some(200)), wide);
+        let narrow = "\
+01:46:41.500Z  default/client  10.1.1.10:40000 > 10.96.0.12:80 default/shop
+    outbound_held  lo_ingress  Held: no outbound listener of the tunnel.
 ";
-        assert_eq!(page, expected);
-        let empty = Summary::default().page(1.0, None, None);
-        assert_eq!(empty, "no connection was judged since\n");
+        assert!(shown(Some(80)).starts_with(narrow), "{}", shown(Some(80)));
     }
 }

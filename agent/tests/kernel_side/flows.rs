@@ -118,12 +118,12 @@ fn tunnel_listener(bed: &Bed) -> TcpListener {
     })
 }
 
-fn only_event(loaded: Loaded) -> VerdictReport {
+fn only_event(mut loaded: Loaded) -> VerdictReport {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(async {
-        let mut events = loaded.events.into_stream();
+        let events = &mut loaded.events;
         let event = tokio::time::timeout(LATE, events.next())
             .await
             .expect("an event in time");

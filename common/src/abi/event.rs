@@ -1,4 +1,4 @@
-//! Records of the `EVENTS` ring buffer, and the question of the `explain` program.
+//! Records of the ring buffers `EVENTS` and `DROPS`, and the question of the `explain` program.
 
 use zerocopy::network_endian::{U16, U64};
 
@@ -21,6 +21,27 @@ wire! {
         pub hook: u8,
         pub padding: [u8; 3],
         pub verdict: VerdictValue,
+    }
+}
+
+wire! {
+    /// A packet that was held or dropped, or a connection that was refused.
+    pub struct DropEvent {
+        /// `bpf_ktime_get_ns`.
+        pub at: U64,
+        /// Of the pod; 0 where neither the hook nor the packet's address says which it is.
+        pub netns: U64,
+        /// Unspecified where it is not known: at `connect()`, or of a packet that cannot be read.
+        pub source: Address,
+        /// Unspecified where the packet cannot be read so far.
+        pub destination: Address,
+        pub source_port: U16,
+        pub destination_port: U16,
+        /// [`crate::verdict::PacketAction`].
+        pub action: u8,
+        /// [`crate::verdict::Hook`].
+        pub hook: u8,
+        pub padding: [u8; 2],
     }
 }
 

@@ -28,6 +28,6 @@ impl SettingsValue {
     flag!(/** `SERVICE_CIDRS` is not empty. */ SERVICE_CIDRS = 2);
     flag!(/** `MESH_CIDRS` is not empty. */ MESH_CIDRS = 3);
     flag!(/** A rejected entry may own any address: nothing unknown is bypassed. */ INCOMPLETE = 4);
-    flag!(/** Somebody reads `EVENTS`. */ EVENTS = 5);
+    flag!(/** Somebody reads `EVENTS` and `DROPS`. */ EVENTS = 5);
     flag!(/** Policies are being written that forbid what was allowed: no pod is bypassed to. */ POLICIES_CHANGE = 6);
 }

@@ -189,3 +189,18 @@ wire! {
         pub duration_ns: u64,
     }
 }
+
+wire! {
+    /// Value of `DROPS_TOLD`: what of a pod's drops was told lately. Read by programs only.
+    pub struct DropsToldValue {
+        /// When the second began that is counted, by `bpf_ktime_get_ns`.
+        pub since: u64,
+        pub count: u64,
+    }
+}
+
+impl DropsToldValue {
+    pub const SECOND_NS: u64 = 1_000_000_000;
+    /// Of a pod so many are told in a second; the others are only counted.
+    pub const A_SECOND: u64 = 50;
+}

@@ -26,33 +26,35 @@ enum Outcome {
     Proceed,
     /// To somebody else than was said.
     Dial(Address, u16),
-    /// `EPERM`; only where proceeding would be plaintext.
+    /// `EPERM`, since the mark cannot be set; only where proceeding would be plaintext.
     Refuse,
 }
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(context: SockAddrContext) -> i32 {
     let context = context.sock_addr;
-    match connect(context, load::destination4(context)) {
+    let destination = load::destination4(context);
+    match connect(context, destination) {
         Outcome::Proceed => PROCEED,
         Outcome::Dial(address, port) => {
             steer::set_address4(context, address, port);
             PROCEED
         }
-        Outcome::Refuse => REFUSE,
+        Outcome::Refuse => refuse(context, &destination),
     }
 }
 
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(context: SockAddrContext) -> i32 {
     let context = context.sock_addr;
-    match connect(context, load::destination6(context)) {
+    let destination = load::destination6(context);
+    match connect(context, destination) {
         Outcome::Proceed => PROCEED,
         Outcome::Dial(address, port) => {
             steer::set_address6(context, address, port);
             PROCEED
         }
-        Outcome::Refuse => REFUSE,
+        Outcome::Refuse => refuse(context, &destination),
     }
 }
 
@@ -110,24 +112,28 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
     // SAFETY: as above.
     let device = unsafe { (*socket).bound_dev_if };
     if device != 0 && device != LOOPBACK_INDEX && !steer::unbind_from_device(context) {
-        return refuse(context);
+        return Outcome::Refuse;
     }
     if steer::set_socket_mark(context, steer::with_mark(mark, STEER_MARK)) {
         Outcome::Proceed
     } else {
-        refuse(context)
+        Outcome::Refuse
     }
 }
 
 /// A function of its own, because logging is many instructions.
 #[inline(never)]
-fn refuse(context: *mut bpf_sock_addr) -> Outcome {
-    report::action(PacketAction::MarkFailed);
+fn refuse(context: *mut bpf_sock_addr, destination: &Address) -> i32 {
+    // SAFETY: the helper accepts the context of this program type.
+    let netns = unsafe { bpf_get_netns_cookie(context.cast()) };
+    let port = load::connect_port(context);
+    let tuple = TupleKey::new(Address::UNSPECIFIED, 0, *destination, port);
+    report::dropped(Hook::Connect, PacketAction::MarkFailed, netns, &tuple);
     warn!(
         &SockAddrContext::new(context),
         "a socket's mark could not be set: connection refused"
     );
-    Outcome::Refuse
+    REFUSE
 }
 
 /// A socket that was steered before and now goes elsewhere.
@@ -137,7 +143,7 @@ fn unmark(context: *mut bpf_sock_addr, mark: u32) -> Outcome {
     {
         Outcome::Proceed
     } else {
-        refuse(context)
+        Outcome::Refuse
     }
 }
 

@@ -5,11 +5,10 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use waysteer_common::abi::names::{MARK_MASK, OUTBOUND_PORT, RETURN_MARK, STEER_MARK, TUNNEL_MARK};
 use waysteer_common::packet::{Parsed, Segment};
-use waysteer_common::verdict::PacketAction;
+use waysteer_common::verdict::{Hook, PacketAction};
 
-use super::tcx_code;
+use super::{tcx_code, told};
 use crate::load::Skb;
-use crate::report;
 use crate::steer::{self, Action, Owner};
 
 #[classifier]
@@ -21,7 +20,11 @@ pub fn lo_ingress(context: TcContext) -> i32 {
 fn lo(skb: Skb) -> Action {
     match skb.mark() & MARK_MASK {
         STEER_MARK | TUNNEL_MARK if is_plain(skb) => Action::Next,
-        STEER_MARK | TUNNEL_MARK => marked(skb),
+        STEER_MARK | TUNNEL_MARK => {
+            let mut segment = Segment::default();
+            let action = marked(skb, &mut segment);
+            told(Hook::LoIngress, &segment.tuple, action)
+        }
         RETURN_MARK => {
             // One that `pod_egress` brought back.
             steer::accept_packet_type(skb);
@@ -49,16 +52,15 @@ fn is_plain(skb: Skb) -> bool {
 }
 
 #[inline(always)]
-fn marked(skb: Skb) -> Action {
-    let mut segment = Segment::default();
-    let parsed = skb.parse(&mut segment);
+fn marked(skb: Skb, segment: &mut Segment) -> Action {
+    let parsed = skb.parse(segment);
     let mark = skb.mark();
     if mark & MARK_MASK == TUNNEL_MARK {
-        return from_tunnel(skb, mark, parsed, &segment);
+        return from_tunnel(skb, mark, parsed, segment);
     }
     match parsed {
         // `lo` knows nothing of VLANs; the tag is the application's own doing.
-        Parsed::Tcp | Parsed::Tagged => steered(skb, &segment),
+        Parsed::Tcp | Parsed::Tagged => steered(skb, segment),
         Parsed::FirstFragment => {
             steer::accept_packet_type(skb);
             steer::pass_or_drop_fragment(skb, &segment.tuple)
@@ -67,10 +69,7 @@ fn marked(skb: Skb) -> Action {
         Parsed::LaterFragment => Action::Next,
         // The mark is only ever set on TCP; what else carries it was marked by the application.
         Parsed::Other => Action::Next,
-        Parsed::Unreadable => {
-            report::action(PacketAction::UnreadableDropped);
-            Action::Drop
-        }
+        Parsed::Unreadable => Action::Drop(PacketAction::UnreadableDropped),
     }
 }
 

@@ -14,7 +14,7 @@ use waysteer_common::packet::{Parsed, Segment};
 use waysteer_common::verdict::{Hook, PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
-use super::{sockops, tcx_code};
+use super::{sockops, tcx_code, told};
 use crate::load::{self, Skb};
 use crate::lookup;
 use crate::maps::{self, FLOWS, LOCAL_FLOWS, PACKET_FLOWS};
@@ -57,7 +57,11 @@ fn egress(skb: Skb) -> Action {
     match sender(skb) {
         Sender::Steered => bring_back(skb, mark, STEER_MARK),
         Sender::Bypassed | Sender::PastSyn => Action::Next,
-        Sender::Unjudged(_) | Sender::NotTcp => judge(skb, mark),
+        Sender::Unjudged(_) | Sender::NotTcp => {
+            let mut segment = Segment::default();
+            let action = judge(skb, mark, &mut segment);
+            told(Hook::PodEgress, &segment.tuple, action)
+        }
     }
 }
 
@@ -102,12 +106,11 @@ fn sender(skb: Skb) -> Sender {
 }
 
 #[inline(always)]
-fn judge(skb: Skb, mark: u32) -> Action {
-    let mut segment = Segment::default();
-    match select(skb, &mut segment) {
+fn judge(skb: Skb, mark: u32, segment: &mut Segment) -> Action {
+    match select(skb, segment) {
         Selected::Judge => {}
         Selected::Pass => return Action::Next,
-        Selected::Drop => return Action::Drop,
+        Selected::Drop(why) => return Action::Drop(why),
     }
     let tuple = &segment.tuple;
     let netns = lookup::pod_address(tuple.source).unwrap_or(0);
@@ -129,8 +132,7 @@ fn judge(skb: Skb, mark: u32) -> Action {
         return let_go(tuple, &verdict);
     }
     if skb.has_vlan() {
-        report::action(PacketAction::GuardDropped);
-        return Action::Drop;
+        return Action::Drop(PacketAction::GuardDropped);
     }
     remember(skb, tuple, netns, &verdict);
     report::action(PacketAction::GuardSteered);
@@ -141,7 +143,7 @@ fn judge(skb: Skb, mark: u32) -> Action {
 enum Selected {
     Judge,
     Pass,
-    Drop,
+    Drop(PacketAction),
 }
 
 /// Picks out the segments that must be judged. A function of its own: the verifier forgets on
@@ -152,18 +154,14 @@ fn select(skb: Skb, segment: &mut Segment) -> Selected {
         Parsed::Tcp => {}
         // Neither can be delivered to the tunnel; no stack sends a first segment like this.
         Parsed::FirstFragment | Parsed::Tagged if segment.is_syn() => {
-            report::action(PacketAction::GuardDropped);
-            return Selected::Drop;
+            return Selected::Drop(PacketAction::GuardDropped);
         }
         Parsed::FirstFragment | Parsed::Tagged | Parsed::Other => return Selected::Pass,
         Parsed::LaterFragment => {
             report::action(PacketAction::FragmentPassed);
             return Selected::Pass;
         }
-        Parsed::Unreadable => {
-            report::action(PacketAction::UnreadableDropped);
-            return Selected::Drop;
-        }
+        Parsed::Unreadable => return Selected::Drop(PacketAction::UnreadableDropped),
     }
     if segment.tuple.destination.is_loopback() {
         return Selected::Pass;

@@ -6,9 +6,9 @@ use aya_ebpf::programs::TcContext;
 use waysteer_common::abi::key::TupleKey;
 use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, LOCAL_FLOW_TTL_NS};
 use waysteer_common::packet::{Parsed, Segment};
-use waysteer_common::verdict::PacketAction;
+use waysteer_common::verdict::{Hook, PacketAction};
 
-use super::tcx_code;
+use super::{tcx_code, told};
 use crate::load::Skb;
 use crate::maps::LOCAL_FLOWS;
 use crate::report;
@@ -30,9 +30,15 @@ fn ingress(skb: Skb) -> Action {
         return Action::Next;
     }
     let mut segment = Segment::default();
-    match skb.parse(&mut segment) {
+    let action = judge(skb, &mut segment);
+    told(Hook::PodIngress, &segment.tuple, action)
+}
+
+#[inline(always)]
+fn judge(skb: Skb, segment: &mut Segment) -> Action {
+    match skb.parse(segment) {
         Parsed::Tcp => {}
-        Parsed::FirstFragment => return first_fragment(skb, &segment),
+        Parsed::FirstFragment => return first_fragment(skb, segment),
         Parsed::Tagged => {
             report::action(PacketAction::VlanPassed);
             return Action::Next;
@@ -42,13 +48,10 @@ fn ingress(skb: Skb) -> Action {
             report::action(PacketAction::FragmentPassed);
             return Action::Next;
         }
-        Parsed::Unreadable => {
-            report::action(PacketAction::UnreadableDropped);
-            return Action::Drop;
-        }
+        Parsed::Unreadable => return Action::Drop(PacketAction::UnreadableDropped),
     }
     if segment.tuple.destination_port.get() == HBONE_PORT {
-        return hbone(skb, &segment);
+        return hbone(skb, segment);
     }
     match steer::owner(skb, &segment.tuple) {
         Owner::Connection => return Action::Next,
@@ -64,7 +67,7 @@ fn ingress(skb: Skb) -> Action {
         Owner::None => {}
     }
     // Not only SYNs: under SYN cookies there is no socket until the third packet of the handshake.
-    to_plaintext_listener(skb, &segment)
+    to_plaintext_listener(skb, segment)
 }
 
 /// Is the tunnel's by itself, without our doing; but while there is no tunnel the stack would reset it.

@@ -46,20 +46,21 @@ pub(super) fn expected_sequence(socket: *mut bpf_sock) -> u32 {
 /// the application's own listener could get it.
 #[inline(never)]
 pub(crate) fn end_time_wait(skb: Skb, offset: u32, flags: u8, expected: u32) -> Action {
+    const HELD: Action = Action::Drop(PacketAction::TimeWaitHeld);
     if settings::dry_run() {
         return Action::Next;
     }
     // SAFETY: the verifier rewrites loads from the context it passed.
     if unsafe { (*skb.0).tc_index } != 0 {
         // It has come back, and TIME_WAIT is still there: `tcp_rfc1337` is set. Held.
-        return Action::Drop;
+        return HELD;
     }
     report::action(PacketAction::PortReused);
     let Some(start) = tcp_header(skb, offset) else {
-        return Action::Drop;
+        return HELD;
     };
     let Some(sequence) = skb.load_absolute::<4>(start + SEQUENCE) else {
-        return Action::Drop;
+        return HELD;
     };
     let sequence = u32::from_ne_bytes(sequence);
     let flags = u16::from(flags);
@@ -74,7 +75,7 @@ pub(crate) fn end_time_wait(skb: Skb, offset: u32, flags: u8, expected: u32) -> 
         // TIME_WAIT anew.
         return match set_flags(skb, start, flags, 0) {
             true => Action::Next,
-            false => Action::Drop,
+            false => HELD,
         };
     }
     let reset = u16::from(Segment::RST);
@@ -84,7 +85,7 @@ pub(crate) fn end_time_wait(skb: Skb, offset: u32, flags: u8, expected: u32) -> 
         && set_sequence(skb, start, expected.to_be(), sequence)
         && set_flags(skb, start, reset, flags);
     if !sent {
-        return Action::Drop;
+        return HELD;
     }
     // SAFETY: the verifier allows stores to this field of the context it passed.
     unsafe { (*skb.0).tc_index = 1 };

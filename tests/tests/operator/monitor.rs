@@ -18,16 +18,16 @@ use waysteer_tests::wait::{wait_for, wait_until};
 
 use super::{command, waysteer};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `waysteer monitor`, whose lines are read as they come.
-struct Monitor {
+pub(super) struct Monitor {
     child: Child,
-    lines: Receiver<String>,
+    pub(super) lines: Receiver<String>,
 }
 
 impl Monitor {
-    fn start(bed: &Bed, arguments: &[&str]) -> Result<Self> {
+    pub(super) fn start(bed: &Bed, arguments: &[&str]) -> Result<Self> {
         let mut command = command(bed, &[&["monitor"], arguments].concat())?;
         let mut child = command
             .stdout(Stdio::piped())
@@ -46,14 +46,14 @@ impl Monitor {
     }
 
     /// Dials until the monitor, which has to connect first, tells of it.
-    fn hears(&self, bed: &Bed, pod: &str, to: SocketAddr) -> Result<String> {
+    pub(super) fn hears(&self, bed: &Bed, pod: &str, to: SocketAddr) -> Result<String> {
         wait_for(PATIENCE, &format!("a line on {pod} to {to}"), || {
             dial(bed, pod, to);
             self.lines.recv_timeout(Duration::from_millis(200)).ok()
         })
     }
 
-    fn end(mut self, signal: Signal) -> Result<(ExitStatus, String)> {
+    pub(super) fn end(mut self, signal: Signal) -> Result<(ExitStatus, String)> {
         kill(Pid::from_raw(i32::try_from(self.child.id())?), signal)?;
         let mut status = None;
         wait_until(PATIENCE, "the monitor ends", || {
@@ -112,8 +112,8 @@ fn what_is_asked_for_is_heard() -> Result<()> {
     let (status, _) = monitor.end(Signal::SIGINT)?;
     ensure!(status.success(), "{status}");
 
-    // A connection that leads nowhere, and what is held because of it.
-    let monitor = Monitor::start(&bed, &["--drops"])?;
+    // A connection that leads nowhere, for people.
+    let monitor = Monitor::start(&bed, &["--reason", "NoEndpoint"])?;
     dial(&bed, "client", web);
     let line = monitor.hears(&bed, "client", empty)?;
     ensure!(
@@ -127,6 +127,11 @@ fn what_is_asked_for_is_heard() -> Result<()> {
     ensure!(said.text.contains("no connection was judged"), "{said:?}");
     let said = waysteer(&bed, &["monitor", "--class", "direkt"])?;
     ensure!(said.errors.contains("DirectLocal"), "{said:?}");
+    let said = waysteer(&bed, &["monitor", "--drops", "--class", "direct"])?;
+    ensure!(
+        said.status == Some(2) && said.errors.contains("--class"),
+        "{said:?}"
+    );
     Ok(())
 }
 

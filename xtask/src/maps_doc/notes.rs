@@ -122,4 +122,15 @@ pub(super) const NOTES: &[Note] = &[
         "every verdict, while the agent reads them",
         "counted as `event_lost`",
     ),
+    note(
+        "DROPS",
+        "every packet that is held or dropped, and every connection that is refused, while the agent \
+         reads them; of each pod 50 a second",
+        "counted as `drop_untold`, besides what it is",
+    ),
+    note(
+        "DROPS_TOLD",
+        "how many of a pod's drops were told in this second, by netns cookie; 0 is who is not known",
+        "counted anew",
+    ),
 ];

@@ -1,0 +1,30 @@
+//! What of the programs' maps outlives the process.
+
+/// The maps that are pinned, and so outlive the process: all that the programs share with an agent
+/// but its log.
+pub(in crate::kernel) const PINNED_MAPS: [&str; 24] = [
+    "SETTINGS",
+    "PODS",
+    "POD_ADDRESSES",
+    "WORKLOADS",
+    "POLICIES",
+    "SERVICES",
+    "SERVICE_CIDRS",
+    "SERVICE_PORTS",
+    "ENDPOINTS",
+    "WAYPOINTS",
+    "WAYPOINT_MEMBERS",
+    "MESH_CIDRS",
+    "SOCKETS",
+    "FLOWS",
+    "PACKET_FLOWS",
+    "LOCAL_FLOWS",
+    "COUNTERS",
+    "PACKET_COUNTERS",
+    "TRAFFIC",
+    "POD_TRAFFIC",
+    "OTHER_TRAFFIC",
+    "EVENTS",
+    "DROPS",
+    "DROPS_TOLD",
+];
