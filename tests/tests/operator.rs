@@ -3,6 +3,7 @@
 mod drops;
 mod dump;
 mod explain;
+mod model;
 mod monitor;
 mod top;
 
