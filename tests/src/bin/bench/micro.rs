@@ -7,6 +7,7 @@ mod mesh;
 mod packet;
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{TestRun as _, TestRunOptions};
@@ -16,17 +17,21 @@ use waysteer_common::abi::names::STEER_MARK;
 use waysteer_tests::interrupt;
 
 use crate::report::{Report, Table};
-use bed::Bed;
+use bed::{Bed, Doing};
 use mesh::Destination;
 
-const CONNECTS: usize = 20_000;
+/// So many fit into the ring buffer, which is emptied in between.
+const AT_ONCE: usize = 4_000;
+const ROUNDS: usize = 5;
 const RUNS: u32 = 100_000;
 /// `struct __sk_buff` as far as the mark.
 const CONTEXT: usize = 12;
 
+type Row = (&'static str, bool, Option<Destination>, bool);
+
 /// What is dialled, by an enrolled pod or not, and another one each time or not: the former is for
 /// what memory far away costs.
-const HOOK: [(&str, bool, Option<Destination>, bool); 11] = [
+const HOOK: [Row; 11] = [
     ("UDP: the counting itself, mostly", true, None, false),
     ("not enrolled", false, Some(Destination::Nobody), false),
     ("nobody knows it", true, Some(Destination::Nobody), false),
@@ -65,6 +70,10 @@ const HOOK: [(&str, bool, Option<Destination>, bool); 11] = [
     ),
 ];
 
+/// Rows of [`HOOK`] that are measured with somebody who listens, too: what telling costs is the same
+/// for all.
+const TOLD: [usize; 3] = [0, 2, 5];
+
 /// Program, mark, and who a SYN is for.
 const PACKETS: [(&str, &str, u32, Destination); 3] = [
     ("no mark", "lo_ingress", 0, Destination::Nobody),
@@ -83,10 +92,13 @@ pub(crate) fn measure(sizes: &[usize], report: &mut Report) -> Result<()> {
     let mut instructions = Vec::new();
     for size in sizes {
         eprintln!("maps of {size} workloads");
-        let dry = Bed::new(*size, true)?.hook("connect4, dry run")?;
-        let bed = Bed::new(*size, false)?;
-        let mut values = bed.hook("connect4")?;
+        let dry = Bed::new(*size, Doing::Deciding)?.hook("connect4, dry run", HOOK)?;
+        let told = TOLD.map(|row| HOOK[row]);
+        let told = Bed::new(*size, Doing::Telling)?.hook("connect4, dry run, told", told)?;
+        let mut bed = Bed::new(*size, Doing::Acting)?;
+        let mut values = bed.hook("connect4", HOOK)?;
         values.extend(dry);
+        values.extend(told);
         values.extend(bed.packets()?);
         names = values.iter().map(|(name, _)| name.clone()).collect();
         cells.push(values.into_iter().map(|(_, value)| value).collect());
@@ -127,10 +139,14 @@ pub(crate) fn measure(sizes: &[usize], report: &mut Report) -> Result<()> {
 
 impl Bed {
     /// Nanoseconds of `connect4`, under a name.
-    fn hook(&self, name: &str) -> Result<Vec<([String; 2], u128)>> {
+    fn hook(
+        &mut self,
+        name: &str,
+        rows: impl IntoIterator<Item = Row>,
+    ) -> Result<Vec<([String; 2], u128)>> {
         let _counting = enable_stats(Stats::RunTime).context("counting runs of programs")?;
         let mut values = Vec::new();
-        for (what, enrolled, destination, others) in HOOK {
+        for (what, enrolled, destination, others) in rows {
             interrupt::check()?;
             let worker = if enrolled {
                 &self.inside
@@ -138,9 +154,9 @@ impl Bed {
                 &self.outside
             };
             let workloads = self.workloads;
-            let dial = move || {
-                for number in 0..CONNECTS {
-                    let turn = if others { number } else { 1 };
+            let dial = move |round: usize| {
+                for number in 0..AT_ONCE {
+                    let turn = if others { round * AT_ONCE + number } else { 1 };
                     // No route: that it fails is what was expected.
                     match destination {
                         Some(destination) => {
@@ -155,12 +171,20 @@ impl Bed {
                 }
                 Ok(())
             };
-            worker.run(dial)?;
-            let before = self.info("connect4")?;
-            worker.run(dial)?;
-            let after = self.info("connect4")?;
-            let count = after.run_count() - before.run_count();
-            let time = after.run_time() - before.run_time();
+            let (mut count, mut time) = (0, Duration::ZERO);
+            // Once for the caches.
+            for is_measured in [false, true] {
+                for round in 0..ROUNDS {
+                    let before = self.info("connect4")?;
+                    worker.run(move || dial(round))?;
+                    let after = self.info("connect4")?;
+                    if is_measured {
+                        count += after.run_count() - before.run_count();
+                        time += after.run_time() - before.run_time();
+                    }
+                    while self.loaded.events.take().is_some() {}
+                }
+            }
             let each = time.as_nanos().checked_div(count.into());
             let each = each.with_context(|| format!("{what}: the hook did not run"))?;
             let name = [name.to_owned(), what.to_owned()];

@@ -32,8 +32,24 @@ pub(super) struct Bed {
     pub(super) workloads: usize,
 }
 
+/// What the programs of a bed do besides deciding.
+#[derive(Clone, Copy)]
+pub(super) enum Doing {
+    /// All of it, but nobody is told.
+    Acting,
+    /// Nothing: a dry run.
+    Deciding,
+    /// A dry run, in which somebody is told.
+    Telling,
+}
+
 impl Bed {
-    pub(super) fn new(workloads: usize, dry_run: bool) -> Result<Self> {
+    pub(super) fn new(workloads: usize, doing: Doing) -> Result<Self> {
+        let (dry_run, events) = match doing {
+            Doing::Acting => (false, false),
+            Doing::Deciding => (true, false),
+            Doing::Telling => (true, true),
+        };
         let scratch = Scratch::new()?;
         let parent = Parent::new()?;
         let cgroup = parent.child("micro", &scratch)?;
@@ -52,6 +68,7 @@ impl Bed {
         let node = Node {
             name: "node1".into(),
             direct_local_bypass: true,
+            events,
             ..Node::default()
         };
         let pods = [
