@@ -14,7 +14,8 @@ use crate::cli::{FlowsArgs, LogArgs, Output, StatusArgs};
 use crate::client::{self, ClientError};
 use crate::kernel::pinned::Pinned;
 use crate::kernel::programs::programs;
-use crate::show::{self, ShowError, Shown};
+use crate::names::pods::find;
+use crate::show::{self, Shown};
 
 pub use self::dump::dump;
 pub use self::explain::explain;
@@ -71,18 +72,8 @@ fn without_agent(args: &StatusArgs, error: &ClientError) -> anyhow::Result<ExitC
     let root = &args.pin_root;
     let mut pinned = block_in_place(|| Pinned::look(root));
     if let Some(asked) = args.pod.as_deref() {
-        let (found, others): (Vec<_>, Vec<_>) = pinned
-            .pods
-            .into_iter()
-            .partition(|pod| pod.is_called(asked));
-        if found.is_empty() {
-            return Err(ShowError::UnknownPod {
-                asked: asked.to_owned(),
-                known: others.iter().map(|pod| pod.full_name()).collect(),
-            }
-            .into());
-        }
-        pinned.pods = found;
+        let uid = find(&pinned.pods, asked)?.uid.clone();
+        pinned.pods.retain(|pod| pod.uid == uid);
     }
     let programs = block_in_place(|| programs(root)).unwrap_or_default();
     let answer = json!({ "agent": null, "pin_root": root, "pinned": pinned, "programs": programs });

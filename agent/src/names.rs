@@ -2,6 +2,7 @@
 //! when none answers.
 
 pub mod flags;
+pub mod pods;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -22,6 +22,8 @@ pub use status::{only, pod, status};
 
 use serde::de::DeserializeOwned;
 
+use crate::names::pods::NotOnePod;
+
 /// A page for people, and whether all is well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
@@ -33,8 +35,8 @@ pub struct Shown {
 pub enum ShowError {
     #[error("the agent's answer is of another version: {0}; ask with -o json")]
     Answer(#[from] serde_json::Error),
-    #[error("not one pod is called {asked}; there are: {}", known.join(", "))]
-    UnknownPod { asked: String, known: Vec<String> },
+    #[error(transparent)]
+    UnknownPod(#[from] NotOnePod),
 }
 
 fn parse<T: DeserializeOwned>(answer: &str) -> Result<T, ShowError> {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::feed::Feed;
 use crate::kernel::maps;
+use crate::names::pods::named;
 use crate::source::{Diagnostic, Severity};
 use crate::verify::DriftKind;
 
@@ -85,6 +86,8 @@ pub enum PodState {
     /// No longer wanted and no longer captured: what is in its netns is about to go.
     Leaving,
 }
+
+named!(PodStatus);
 
 impl PodState {
     pub fn label(&self) -> &'static str {

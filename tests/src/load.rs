@@ -113,6 +113,15 @@ impl Load {
         }
         Ok(self.report())
     }
+
+    /// Ends it, and fails unless all of it was whole and nothing of it in the clear.
+    pub fn finish_whole(self, wire: &Wire) -> Result<Report> {
+        let report = self.finish()?;
+        println!("{report}");
+        report.ensure_whole()?;
+        wire.ensure_clean()?;
+        Ok(report)
+    }
 }
 
 impl Drop for Load {

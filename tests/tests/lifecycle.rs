@@ -103,10 +103,7 @@ impl Scene {
             wire,
             bed,
         } = self;
-        let report = load.finish()?;
-        println!("{report}");
-        report.ensure_whole()?;
-        wire.ensure_clean()?;
+        load.finish_whole(&wire)?;
         drop(bed);
         Ok(())
     }

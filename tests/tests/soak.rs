@@ -245,10 +245,7 @@ impl Soak {
             bed,
             ..
         } = self;
-        let report = load.finish()?;
-        println!("{report}");
-        report.ensure_whole()?;
-        wire.ensure_clean()?;
+        let report = load.finish_whole(&wire)?;
         counted.ensure_as(&report, churn.made as u64, &bed)
     }
 }

@@ -15,6 +15,7 @@ use crate::error::chain;
 use crate::events::describe;
 use crate::explain::{Connection, Explained, met};
 use crate::kernel::observe::ObserveError;
+use crate::names::pods::find;
 use crate::state::PodStatus;
 
 #[derive(Debug, Deserialize)]
@@ -42,7 +43,8 @@ type Refusal = (StatusCode, String);
 
 fn answer(sources: &Sources, query: &ExplainQuery) -> Result<Response, Refusal> {
     let pods = sources.state.pods();
-    let pod = find(&pods, &query.pod)?;
+    let pod = find(&pods, &query.pod);
+    let pod = pod.map_err(|error| (StatusCode::NOT_FOUND, error.to_string()))?;
     let netns = pod.cookie.ok_or_else(|| {
         let PodStatus {
             namespace, name, ..
@@ -83,26 +85,6 @@ fn answer(sources: &Sources, query: &ExplainQuery) -> Result<Response, Refusal> 
         met: met(&explained.met, &known),
     };
     Ok(Json(explained).into_response())
-}
-
-fn find<'a>(pods: &'a [PodStatus], asked: &str) -> Result<&'a PodStatus, Refusal> {
-    let full = |pod: &PodStatus| format!("{}/{}", pod.namespace, pod.name);
-    let by_name: Vec<&PodStatus> = pods.iter().filter(|pod| pod.name == asked).collect();
-    let mut by_full = pods
-        .iter()
-        .filter(|pod| full(pod) == asked || pod.uid == asked);
-    match (by_full.next(), by_name.as_slice()) {
-        (Some(pod), _) => Ok(pod),
-        (None, [pod]) => Ok(pod),
-        _ => {
-            let known: Vec<String> = pods.iter().map(full).collect();
-            let text = format!(
-                "pod {asked} is not enrolled; enrolled are: {}",
-                known.join(", ")
-            );
-            Err((StatusCode::NOT_FOUND, text))
-        }
-    }
 }
 
 /// The verdict of a steered connection of the pod, if the kernel still has it.

@@ -15,7 +15,8 @@ use crate::kernel::contents::Contents;
 use crate::kernel::explain::Explainer;
 use crate::kernel::records::{Record, Records};
 use crate::names::Names;
-use crate::show::{self, ShowError};
+use crate::names::pods::{PodNames as _, find};
+use crate::show;
 
 /// # Errors
 /// When the pod or the destination is not known, or nobody can be asked.
@@ -61,7 +62,7 @@ fn without_agent(args: &ExplainArgs) -> anyhow::Result<Explained> {
         )
     })?;
     let names = Names::default();
-    let pod = full_name(&record);
+    let pod = record.full_name();
     Ok(Explained {
         flow: flow(pod, destination, &explained.verdict, &names),
         connection: None,
@@ -70,30 +71,13 @@ fn without_agent(args: &ExplainArgs) -> anyhow::Result<Explained> {
     })
 }
 
-/// A pod by what was written down when it was captured.
+/// A pod by what was written down when it was captured, with its netns cookie.
 fn record(root: &Path, asked: &str) -> anyhow::Result<(u64, Record)> {
-    let mut known = Vec::new();
-    let mut found = Vec::new();
+    let mut all = Vec::new();
     if let Some(records) = Records::look(root)? {
         for (netns, record) in records.all()? {
-            let record = record?;
-            let full = full_name(&record);
-            if full == asked || record.name == asked || record.uid == asked {
-                found.push((netns, record));
-            }
-            known.push(full);
+            all.push((netns, record?));
         }
     }
-    match (found.pop(), found.is_empty()) {
-        (Some(one), true) => Ok(one),
-        _ => Err(ShowError::UnknownPod {
-            asked: asked.to_owned(),
-            known,
-        }
-        .into()),
-    }
-}
-
-fn full_name(record: &Record) -> String {
-    format!("{}/{}", record.namespace, record.name)
+    Ok(find(&all, asked)?.clone())
 }

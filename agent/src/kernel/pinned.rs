@@ -16,6 +16,7 @@ use super::netns::PodNetns;
 use super::pins::{self, Generation, PinError};
 use super::records::{Record, Records};
 use crate::error::chain;
+use crate::names::pods::named;
 
 /// Everything below one directory of pins.
 #[derive(Debug, Default, Serialize)]
@@ -122,18 +123,9 @@ impl PinnedGeneration {
     }
 }
 
+named!(PinnedPod);
+
 impl PinnedPod {
-    /// By `NAMESPACE/NAME`, its name or its uid.
-    pub fn is_called(&self, asked: &str) -> bool {
-        [&self.full_name(), &self.name, &self.uid]
-            .into_iter()
-            .any(|name| name == asked)
-    }
-
-    pub fn full_name(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-
     fn look(cookie: u64, record: Record, generations: &[Generation]) -> Self {
         let mut pod = Self {
             uid: record.uid,

@@ -18,6 +18,7 @@ use super::load::io_error;
 use super::pins::{self, PinError, PinRoot};
 use super::redirect::Before;
 use crate::model::PodSpec;
+use crate::names::pods::named;
 
 /// Of the pin, below the root and above the generations, which come and go.
 const NAME: &str = "ENROLMENTS";
@@ -39,6 +40,8 @@ pub struct Record {
     #[serde(default)]
     pub before: Before,
 }
+
+named!(Record);
 
 /// A netns cookie, and what is written down of it.
 pub type Found = (u64, Result<Record, RecordError>);

@@ -9,6 +9,7 @@ use super::table::{BAD, Cell, GOOD, NOTICE, fitted};
 use super::wrap::hanging;
 use crate::kernel::pinned::{Pinned, PinnedGeneration, PinnedHook, PinnedPod};
 use crate::kernel::programs::ProgramReport;
+use crate::names::pods::PodNames as _;
 
 /// The page is never that of a node where all is well: nobody repairs anything now.
 pub fn offline(

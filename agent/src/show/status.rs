@@ -12,6 +12,7 @@ use super::table::{BAD, Cell, GOOD, NOTICE, facts, fitted};
 use super::time::{ago, span};
 use super::wrap::hanging;
 use super::{ShowError, Shown, parse};
+use crate::names::pods::find;
 use crate::state::PodState;
 use crate::traffic::Counted;
 
@@ -63,22 +64,6 @@ impl Status {
             && self.verification.drift.is_empty()
             && self.verification.shadows.is_empty()
             && self.pods.iter().all(enrolled)
-    }
-}
-
-fn find<'a>(pods: &'a [Pod], asked: &str) -> Result<&'a Pod, ShowError> {
-    let full = |pod: &Pod| format!("{}/{}", pod.namespace, pod.name);
-    let by_name: Vec<&Pod> = pods.iter().filter(|pod| pod.name == asked).collect();
-    let mut by_full = pods
-        .iter()
-        .filter(|pod| full(pod) == asked || pod.uid == asked);
-    match (by_full.next(), by_name.as_slice()) {
-        (Some(pod), _) => Ok(pod),
-        (None, [pod]) => Ok(pod),
-        _ => Err(ShowError::UnknownPod {
-            asked: asked.to_owned(),
-            known: pods.iter().map(full).collect(),
-        }),
     }
 }
 

@@ -28,10 +28,7 @@ fn upgraded_with_two_at_once() -> Result<()> {
         mut bed,
         ..
     } = scene;
-    let report = load.finish()?;
-    println!("{report}");
-    report.ensure_whole()?;
-    wire.ensure_clean()?;
+    load.finish_whole(&wire)?;
     let ended = bed.ztunnels[0].wait_for_end(PATIENCE)?;
     ensure!(ended.success(), "the old one ended with {ended}");
     Ok(())

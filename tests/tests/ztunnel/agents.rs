@@ -41,10 +41,8 @@ fn restart(end: End) -> Result<()> {
     bed.start_agent()?;
     bed.wait_until_ready()?;
     load.wait_for_more(20, PATIENCE)?;
-    let report = load.finish()?;
-    println!("{end:?}: {report}");
-    report.ensure_whole()?;
-    wire.ensure_clean()?;
+    load.finish_whole(&wire)
+        .with_context(|| format!("{end:?}"))?;
     // Nothing was taken from it, and given back.
     let log = ztunnel.process.log();
     ensure!(log.matches("pod received").count() == 6, "{log}");

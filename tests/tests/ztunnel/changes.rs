@@ -49,10 +49,7 @@ fn a_new_ztunnel_takes_over_and_the_old_ones_streams_go_on() -> Result<()> {
     old.process.signal(Signal::SIGTERM)?;
     wait_for_connections(&bed, 1)?;
     load.wait_for_more(20, PATIENCE)?;
-    let report = load.finish()?;
-    println!("{report}");
-    report.ensure_whole()?;
-    wire.ensure_clean()?;
+    load.finish_whole(&wire)?;
     ensure!(bed.metric("waysteer_pods", &[("state", "enrolled")])? == 3);
     Ok(())
 }
@@ -109,8 +106,8 @@ fn while_no_ztunnel_runs_connections_are_held() -> Result<()> {
         ensure!(seen.server == server, "{seen:?}");
     }
     bed.wait_until_ready()?;
-    load.finish()?.ensure_whole()?;
-    wire.ensure_clean()
+    load.finish_whole(&wire)?;
+    Ok(())
 }
 
 #[test]

@@ -20,10 +20,8 @@ fn ensure_whole(bed: &Bed) -> Result<()> {
     let wire = Wire::watch(bed)?;
     let load = Load::start(bed, 200)?;
     load.wait_for_more(50, PATIENCE)?;
-    let report = load.finish()?;
-    println!("{report}");
-    report.ensure_whole()?;
-    wire.ensure_clean()
+    load.finish_whole(&wire)?;
+    Ok(())
 }
 
 /// The other node has the embedded tunnel, which is told the same by the same file.

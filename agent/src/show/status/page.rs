@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::kernel::programs::ProgramReport;
+use crate::names::pods::named;
 use crate::state::PodState;
 use crate::traffic::Counted;
 
@@ -62,6 +63,8 @@ pub(super) struct Pod {
     /// `None` where it could not be read.
     pub(super) traffic: Option<Vec<Counted>>,
 }
+
+named!(Pod);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Drift {
