@@ -218,6 +218,8 @@ fn what_cannot_be_ended_is_held() -> Result<()> {
             to: Bed::service(bed::WEB, v6),
         };
         client.repeat(1, read_all)?;
+        let counted = || bed.metric("waysteer_packet_actions", &[("action", "time_wait_held")]);
+        let before = counted()?;
         let dial = Dial::new()
             .source(client.from)
             .timeout(Duration::from_secs(4));
@@ -226,6 +228,9 @@ fn what_cannot_be_ended_is_held() -> Result<()> {
             matches!(&held, Err(error) if error.kind() == ErrorKind::TimedOut),
             "{held:?}"
         );
+        // Sent again, and held again.
+        let counted = counted()? - before;
+        ensure!(counted >= 2, "{counted}");
     }
     ensure!(astray.accepted().is_empty(), "{:?}", astray.accepted());
     Ok(())

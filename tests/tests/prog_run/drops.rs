@@ -1,10 +1,13 @@
 //! What is held or dropped is told: whose it is, from where to where, where and why.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
+use socket2::{Domain, Socket, Type};
 use waysteer::kernel::observe::DropReport;
-use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, STEER_MARK};
+use waysteer_common::abi::names::{
+    HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT, STEER_MARK, TUNNEL_MARK,
+};
 use waysteer_common::abi::value::DropsToldValue;
 use waysteer_common::verdict::{Hook, PacketAction};
 
@@ -103,6 +106,7 @@ fn every_hook_tells_whose_packet_it_was() -> Result<()> {
 
 #[test]
 fn packets_of_all_shapes_are_told_as_far_as_they_can_be_read() -> Result<()> {
+    let client = netns("client");
     for (program, mark, hook, is_inbound) in [
         ("lo_ingress", STEER_MARK, Hook::LoIngress, false),
         ("pod_ingress", 0, Hook::PodIngress, true),
@@ -136,14 +140,10 @@ fn packets_of_all_shapes_are_told_as_far_as_they_can_be_read() -> Result<()> {
                         (source, from)
                     };
                     let is_known = ours.is_some_and(|it| it.ip() == real.ip());
-                    let expected = if is_known {
-                        super::agreement::netns("client")
-                    } else {
-                        0
-                    };
+                    let expected = if is_known { client } else { 0 };
                     ensure!(netns == expected, "{}: {told:?}", shape.name);
                 } else {
-                    let expected = (super::agreement::netns("client"), Some(from), Some(to));
+                    let expected = (client, Some(from), Some(to));
                     let found = (netns, source, destination);
                     ensure!(found == expected, "{program}, {}: {told:?}", shape.name);
                 }
@@ -154,29 +154,42 @@ fn packets_of_all_shapes_are_told_as_far_as_they_can_be_read() -> Result<()> {
 }
 
 #[test]
-fn a_listener_that_is_not_the_tunnel_is_told() -> Result<()> {
+fn what_the_listener_cannot_be_given_is_told() -> Result<()> {
     let mut runner = Runner::listening()?;
-    let _listeners = runner.netns.run(|| -> Result<Vec<TcpListener>> {
+    let listeners = runner.netns.run(|| -> Result<Vec<Socket>> {
         let ports = [OUTBOUND_PORT, INBOUND_PLAINTEXT_PORT];
-        ports
-            .iter()
-            .map(|port| Ok(TcpListener::bind(("::", *port))?))
-            .collect()
+        ports.iter().map(|port| listen(*port)).collect()
     })?;
-    for (pod, far) in pairs()? {
-        for (program, mark, from, to) in [
-            ("lo_ingress", STEER_MARK, pod, far),
-            ("pod_ingress", 0, far, pod),
-        ] {
-            let told = runner.told(program, mark, &plain(from, to, SYN))?;
-            ensure!(told.action == PacketAction::ImpostorListener, "{told:?}");
-            ensure!(
-                (told.source, told.destination) == (Some(from), Some(to)),
-                "{told:?}"
-            );
+    // In a test run a packet is at no device, so the tunnel cannot be given it either.
+    for (mark_of_listener, action) in [
+        (0, PacketAction::ImpostorListener),
+        (TUNNEL_MARK, PacketAction::AssignFailed),
+    ] {
+        for listener in &listeners {
+            listener.set_mark(mark_of_listener)?;
+        }
+        for (pod, far) in pairs()? {
+            for (program, mark, from, to) in [
+                ("lo_ingress", STEER_MARK, pod, far),
+                ("pod_ingress", 0, far, pod),
+            ] {
+                let told = runner.told(program, mark, &plain(from, to, SYN))?;
+                let found = (told.action, told.source, told.destination);
+                ensure!(found == (action, Some(from), Some(to)), "{told:?}");
+                ensure!(told.netns == netns("client"), "{told:?}");
+            }
         }
     }
     Ok(())
+}
+
+/// For both families.
+fn listen(port: u16) -> Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+    socket.set_only_v6(false)?;
+    socket.bind(&SocketAddr::from(([0_u16; 8], port)).into())?;
+    socket.listen(1)?;
+    Ok(socket)
 }
 
 #[test]
