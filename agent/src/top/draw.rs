@@ -111,7 +111,10 @@ fn sum(page: &Page, class: &str, steered: Option<bool>, of: impl Fn(&Counted) ->
 fn held(model: &Model) -> Line<'static> {
     let mut spans = Vec::new();
     for (label, actions) in [
-        ("held", &["outbound_held", "inbound_held"][..]),
+        (
+            "held",
+            &["outbound_held", "inbound_held", "time_wait_held"][..],
+        ),
         (
             "dropped",
             &[
