@@ -97,7 +97,7 @@ pub(crate) fn clippy() -> Result<()> {
 fn inner_cargo(command: &str) -> Command {
     let flags = [
         // What aya-ebpf's bindings are chosen by: layouts that the kernel takes from its own
-        // architecture.
+        // architecture. None of them is in our programs, which are the same for x86_64 and arm64.
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),

@@ -45,7 +45,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let fuzz_seconds = fuzz_seconds.unwrap_or(usual);
     let mut steps: Vec<Step<'_>> = vec![
         // Before anything is built: on a fresh machine the linker of the kernel programs is missing.
-        ("setup", Box::new(|| setup::run(&setup::Args::with_tests()))),
+        (
+            "setup",
+            Box::new(|| {
+                setup::run(&match weekly {
+                    true => setup::Args::with_all(),
+                    false => setup::Args::with_tests(),
+                })
+            }),
+        ),
         ("fmt", cargo(&["fmt", "--all", "--check"])),
         ("fmt, fuzz", Box::new(fuzz::fmt)),
         (

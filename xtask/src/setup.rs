@@ -4,10 +4,12 @@
 //! anything, so the command may be run any time and other commands ask the same questions.
 
 mod apt;
+mod machines;
 mod needs;
 
 use anyhow::{Result, bail};
 
+use crate::vm::arch::Arch;
 use needs::Need;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -15,7 +17,8 @@ pub(crate) struct Args {
     /// Also what only tests, fuzzing and the demo use: Envoy, g++
     #[arg(long)]
     with_tests: bool,
-    /// Also what only `cargo xtask vm` uses: QEMU, and the tools that lie in its machines
+    /// Also what only `cargo xtask vm` uses: QEMU, the tools that lie in its machines, and
+    /// what builds programs for arm64
     #[arg(long)]
     with_vm: bool,
     /// Only look; fails when something is missing
@@ -31,6 +34,13 @@ impl Args {
             check: false,
         }
     }
+
+    pub(crate) fn with_all() -> Self {
+        Self {
+            with_vm: true,
+            ..Self::with_tests()
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -39,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         needs.extend(needs::for_testing());
     }
     if args.with_vm {
-        needs.extend(needs::for_machines());
+        needs.extend(machines::needs(&Arch::ALL));
     }
     let mut failed = Vec::new();
     for need in &needs {
@@ -60,8 +70,8 @@ pub(crate) fn require_for_building() -> Result<()> {
 }
 
 /// The same for emulated machines.
-pub(crate) fn require_for_machines() -> Result<()> {
-    require(&needs::for_machines(), "cargo xtask setup --with-vm")
+pub(crate) fn require_for_machines(archs: &[Arch]) -> Result<()> {
+    require(&machines::needs(archs), "cargo xtask setup --with-vm")
 }
 
 fn require(needs: &[Need], remedy: &str) -> Result<()> {

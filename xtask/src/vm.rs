@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: kernels of Debian, booted in emulated machines, and the tests that a kernel can
 //! make a difference to run on each.
 
+pub(crate) mod arch;
 pub(crate) mod archive;
 mod initramfs;
 mod kernel;
@@ -23,14 +24,13 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::budget::Budget;
 use crate::{setup, workspace};
+use arch::Arch;
 use kernel::Kernel;
 use modules::Module;
 use payload::Payload;
 use release::Release;
 use report::{Outcome, Report};
 
-/// The oldest that waysteer must refuse, and those that it must run on; `7` is the newest of them.
-const SERIES: [&str; 4] = ["6.1", "6.12", "6.18", "7"];
 const PAGE: &str = "docs/kernels.md";
 const AT_ONCE: usize = 2;
 /// A machine that takes longer is killed.
@@ -47,15 +47,18 @@ pub(crate) struct Args {
     /// The series of each kernel, such as 6.12 or 7.2; of each the newest that Debian has. All that
     /// are supported, and one that must be refused, if none is named
     kernels: Vec<String>,
+    /// Of which architecture, and of which in turn
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "amd64")]
+    arch: Vec<Arch>,
     /// Only a group of tests, or tests of one, whose name begins so
     #[arg(long)]
     only: Option<String>,
-    /// Writes docs/kernels.md, from what was seen last on each of the kernels that are run without
-    /// naming any
+    /// Writes docs/kernels.md, from what was seen last on each of the kernels of all architectures
+    /// that are run without naming any
     #[arg(long, conflicts_with = "only")]
     write: bool,
     /// Only writes that page, and runs nothing
-    #[arg(long, conflicts_with_all = ["kernels", "only", "update"])]
+    #[arg(long, conflicts_with_all = ["kernels", "arch", "only", "update"])]
     page: bool,
     /// How many machines run at the same time
     #[arg(long, default_value_t = AT_ONCE)]
@@ -66,10 +69,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// All kernels, the newest that there are of each.
+    /// All kernels of all architectures, the newest that there are of each.
     pub(crate) fn all() -> Self {
         Self {
             kernels: Vec::new(),
+            arch: Arch::ALL.to_vec(),
             only: None,
             write: false,
             page: false,
@@ -82,46 +86,26 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let Args {
         kernels,
+        arch,
         only,
         write,
         page,
         at_once,
         update,
     } = args;
-    let series = if kernels.is_empty() {
-        SERIES.map(str::to_owned).to_vec()
-    } else {
-        kernels.clone()
-    };
     let budget = Budget::read()?;
     if *page {
         return write_page(&budget);
     }
-    setup::require_for_machines()?;
-    let kernels = kernel::find(&series, *update)?;
-    let mut machines = Vec::new();
-    for kernel in kernels {
-        let modules = modules::collect(&kernel.modules, &plan::MODULES);
-        let modules = modules.with_context(|| format!("modules of {}", kernel.release.name()))?;
-        machines.push(Prepared { kernel, modules });
-    }
-    let payload = Payload::build()?;
-    let reports = boot_all(&machines, &payload, only.as_deref(), *at_once)?;
+    setup::require_for_machines(arch)?;
     let mut problems = Vec::new();
-    for (Prepared { kernel, .. }, report) in machines.into_iter().zip(reports) {
-        let name = kernel.release.name();
-        for problem in verdict::problems(&kernel.release, &report, &budget) {
-            problems.push(format!("{name}: {problem}"));
+    for arch in arch {
+        let machines = prepare(*arch, kernels, *update)?;
+        let payload = Payload::build(*arch)?;
+        let reports = boot_all(&machines, &payload, only.as_deref(), *at_once)?;
+        for (Prepared { kernel, .. }, report) in machines.into_iter().zip(reports) {
+            problems.extend(judge(&kernel.release, &report, &budget));
         }
-        let passed = report
-            .tests
-            .iter()
-            .filter(|test| test.result == Outcome::Passed);
-        println!(
-            "{name}: {} of {} tests passed",
-            passed.count(),
-            report.tests.len()
-        );
     }
     if *write {
         write_page(&budget)?;
@@ -132,22 +116,60 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The kernels that were named, or all.
+fn prepare(arch: Arch, kernels: &[String], update: bool) -> Result<Vec<Prepared>> {
+    let named: Vec<&str> = kernels.iter().map(String::as_str).collect();
+    let series = match named.as_slice() {
+        [] => arch.series(),
+        named => named,
+    };
+    let mut machines = Vec::new();
+    for kernel in kernel::find(arch, series, update)? {
+        let modules = modules::collect(&kernel.modules, &plan::MODULES);
+        let modules = modules.with_context(|| format!("modules of {}", kernel.release.name()))?;
+        machines.push(Prepared { kernel, modules });
+    }
+    Ok(machines)
+}
+
+/// Says how a kernel did, and gives what is wrong with it.
+fn judge(release: &Release, report: &Report, budget: &Budget) -> Vec<String> {
+    let name = release.name();
+    let tests = report.tests.iter();
+    let passed = tests.filter(|test| test.result == Outcome::Passed).count();
+    let all = report.tests.len();
+    println!("{name}: {passed} of {all} tests passed");
+    let problems = verdict::problems(release, report, budget).into_iter();
+    problems
+        .map(|problem| format!("{name}: {problem}"))
+        .collect()
+}
+
 /// From the reports of the last whole runs, for a run over all takes long.
 fn write_page(budget: &Budget) -> Result<()> {
     let mut runs = Vec::new();
-    for kernel in kernel::find(&SERIES.map(str::to_owned), false)? {
-        let path = path_of(&kernel.release, "report");
-        let lines = fs::read_to_string(&path).with_context(|| {
-            let name = kernel.release.name();
-            format!("{name} was not run: {} is missing", path.display())
-        })?;
-        let mut report = Report::default();
-        lines.lines().for_each(|line| report.take(line));
-        runs.push((kernel.release, report));
+    for arch in Arch::ALL {
+        for kernel in kernel::find(arch, arch.series(), false)? {
+            let report = last(&kernel)?;
+            runs.push((kernel.release, report));
+        }
     }
     fs::write(workspace::root().join(PAGE), page::write(&runs, budget)).context(PAGE)?;
     println!("written: {PAGE}");
     Ok(())
+}
+
+/// What a kernel told when it was run last.
+fn last(kernel: &Kernel) -> Result<Report> {
+    let path = path_of(&kernel.release, "report");
+    let lines = fs::read_to_string(&path).with_context(|| {
+        let (name, arch) = (kernel.release.name(), kernel.arch);
+        let path = path.display();
+        format!("{name} was not run (`cargo xtask vm --arch {arch}`): {path} is missing")
+    })?;
+    let mut report = Report::default();
+    lines.lines().for_each(|line| report.take(line));
+    Ok(report)
 }
 
 fn path_of(release: &Release, what: &str) -> PathBuf {
@@ -182,7 +204,7 @@ fn boot_all(
 /// Runs a machine from power on to power off. Whatever becomes of it is in the report.
 fn boot(prepared: &Prepared, payload: &Payload, only: Option<&str>) -> Result<Report> {
     let Prepared { kernel, modules } = prepared;
-    let name = kernel.release.name();
+    let label = kernel.label();
     let archive = payload.archive(modules, &plan::steps(&kernel.release, only))?;
     let initramfs = path_of(&kernel.release, "initramfs");
     fs::write(&initramfs, archive).with_context(|| format!("{}", initramfs.display()))?;
@@ -194,7 +216,7 @@ fn boot(prepared: &Prepared, payload: &Payload, only: Option<&str>) -> Result<Re
         report.take(line);
         lines += line;
         lines.push('\n');
-        tell(name, line, begun.elapsed());
+        tell(&label, line, begun.elapsed());
     });
     if let Err(error) = ended {
         report.trouble.push(format!("{error:#}"));
@@ -211,7 +233,7 @@ fn boot(prepared: &Prepared, payload: &Payload, only: Option<&str>) -> Result<Re
 }
 
 /// What somebody who waits wants to see; several machines may be talking.
-fn tell(name: &str, line: &str, after: Duration) {
+fn tell(label: &str, line: &str, after: Duration) {
     let fields: Vec<&str> = line.split('\t').collect();
     let text = match fields.as_slice() {
         ["begun", _] => return,
@@ -222,6 +244,5 @@ fn tell(name: &str, line: &str, after: Duration) {
         }
         fields => fields.join(" "),
     };
-    let series = name.split(['+', '-']).next().unwrap_or(name);
-    println!("{series:<9}{:>5} s  {text}", after.as_secs());
+    println!("{label:<15}{:>5} s  {text}", after.as_secs());
 }

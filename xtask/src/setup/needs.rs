@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::apt;
-use crate::vm::archive;
 use crate::{command, workspace};
 
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
@@ -86,45 +85,7 @@ pub(super) fn for_testing() -> Vec<Need> {
     ]
 }
 
-pub(super) fn for_machines() -> Vec<Need> {
-    vec![
-        Need {
-            name: "qemu",
-            look: || command::output("qemu-system-x86_64", &["--version"]).and_then(first_line),
-            install: || apt::install(&["qemu-system-x86"], "QEMU for x86_64"),
-        },
-        Need {
-            name: "xz",
-            look: || command::output("xz", &["--version"]).and_then(first_line),
-            install: || apt::install(&["xz-utils"], "xz"),
-        },
-        Need {
-            name: "zstd",
-            look: || command::output("zstd", &["--version"]),
-            install: || apt::install(&["zstd"], "zstd"),
-        },
-        Need {
-            name: "bpftool",
-            look: || command::output("bpftool", &["version"]).and_then(first_line),
-            install: || apt::install(&["bpftool"], "bpftool"),
-        },
-        Need {
-            name: "procps",
-            look: || command::output("sysctl", &["--version"]),
-            install: || apt::install(&["procps"], "the `sysctl` command"),
-        },
-        Need {
-            name: "debian keys",
-            look: || {
-                let keys = Path::new(archive::KEYS);
-                keys.exists().then(|| keys.display().to_string())
-            },
-            install: || apt::install(&["debian-archive-keyring"], "the keys of Debian's archive"),
-        },
-    ]
-}
-
-fn first_line(text: String) -> Option<String> {
+pub(super) fn first_line(text: String) -> Option<String> {
     text.lines().next().map(str::to_owned)
 }
 
@@ -151,7 +112,7 @@ fn install_rust_src() -> Result<()> {
     })
 }
 
-fn toolchain_channel() -> Result<String> {
+pub(super) fn toolchain_channel() -> Result<String> {
     let file = workspace::root().join("rust-toolchain.toml");
     let text = std::fs::read_to_string(&file)
         .with_context(|| format!("{} could not be read", file.display()))?;

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::arch::Arch;
 use super::release::Release;
 use crate::{command, workspace};
 
@@ -16,28 +17,33 @@ const MIRROR: &str = "http://deb.debian.org/debian";
 pub(crate) const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Older kernels and the newest ones that Debian builds for a release.
 const SUITES: [&str; 3] = ["bookworm", "trixie", "trixie-backports"];
-const FLAVOUR: &str = "-cloud-amd64";
+
+/// How the names of kernels for emulated machines end.
+pub(super) fn flavour(arch: Arch) -> String {
+    format!("-cloud-{arch}")
+}
 
 pub(super) struct Archive {
+    arch: Arch,
     directory: PathBuf,
 }
 
 impl Archive {
     /// With new lists of what there is.
-    pub(super) fn open() -> Result<Self> {
-        let directory = workspace::target().join("vm/apt");
+    pub(super) fn open(arch: Arch) -> Result<Self> {
+        let directory = workspace::target().join(format!("vm/apt-{arch}"));
         for name in ["lists/partial", "archives/partial"] {
             let path = directory.join(name);
             fs::create_dir_all(&path).with_context(|| format!("{} not made", path.display()))?;
         }
         let sources: String = SUITES
             .iter()
-            .map(|suite| format!("deb [arch=amd64 signed-by={KEYS}] {MIRROR} {suite} main\n"))
+            .map(|suite| format!("deb [arch={arch} signed-by={KEYS}] {MIRROR} {suite} main\n"))
             .collect();
         fs::write(directory.join("sources.list"), sources)?;
         // Nothing is installed, as far as this apt knows.
         fs::write(directory.join("status"), "")?;
-        let archive = Self { directory };
+        let archive = Self { arch, directory };
         command::run(archive.apt("apt-get").args(["--quiet", "update"]))?;
         Ok(archive)
     }
@@ -45,21 +51,14 @@ impl Archive {
     /// The kernels on offer.
     pub(super) fn releases(&self) -> Result<Vec<Release>> {
         let names = self.ask(&["pkgnames", "linux-image-"])?;
-        let releases = names.lines().filter_map(|package| {
-            let release = package.strip_prefix("linux-image-")?;
-            let is_numbered = release.starts_with(|first: char| first.is_ascii_digit());
-            (is_numbered && release.ends_with(FLAVOUR)).then(|| Release::new(release))
-        });
-        Ok(releases.collect())
+        Ok(names
+            .lines()
+            .filter_map(|package| kernel_in(package, self.arch))
+            .collect())
     }
 
     /// Unpacks a kernel with its modules into a directory.
-    pub(super) fn unpack(&self, release: &Release, into: &Path) -> Result<()> {
-        let download = self.directory.join("download");
-        if download.exists() {
-            fs::remove_dir_all(&download)?;
-        }
-        fs::create_dir_all(&download)?;
+    pub(super) fn unpack_kernel(&self, release: &Release, into: &Path) -> Result<()> {
         let image = format!("linux-image-{}", release.name());
         let about = self.ask(&["show", "--no-all-versions", &image])?;
         let mut packages = vec![image];
@@ -69,16 +68,35 @@ impl Archive {
             about.is_ok_and(|about| !about.is_empty())
         };
         packages.extend(of_one_build(&about).into_iter().filter(is_offered));
+        let download = self.empty("download")?;
         let mut apt = self.apt("apt-get");
         apt.args(["--quiet", "download"]).args(&packages);
         command::run(apt.current_dir(&download))?;
-        for entry in fs::read_dir(&download)? {
-            let mut dpkg = Command::new("dpkg-deb");
-            dpkg.arg("--extract").arg(entry?.path()).arg(into);
-            command::run(&mut dpkg)?;
+        unpack(&download, into)
+    }
+
+    /// Unpacks packages and all that they depend on into a directory.
+    pub(super) fn unpack_whole(&self, packages: &[&str], into: &Path) -> Result<()> {
+        let download = self.empty("download")?;
+        fs::create_dir_all(download.join("partial"))?;
+        let mut apt = self.apt("apt-get");
+        apt.arg("-o")
+            .arg(format!("Dir::Cache::Archives={}", download.display()))
+            .args(["--quiet", "--yes", "--no-install-recommends"])
+            .args(["install", "--download-only"])
+            .args(packages);
+        command::run(&mut apt)?;
+        unpack(&download, into)
+    }
+
+    fn empty(&self, name: &str) -> Result<PathBuf> {
+        let directory = self.directory.join(name);
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
         }
-        fs::remove_dir_all(&download)?;
-        Ok(())
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("{} not made", directory.display()))?;
+        Ok(directory)
     }
 
     fn ask(&self, arguments: &[&str]) -> Result<String> {
@@ -103,8 +121,8 @@ impl Archive {
             format!("Dir::Etc::SourceList={directory}/sources.list"),
             "Dir::Etc::SourceParts=/dev/null".to_owned(),
             "Dir::Etc::PreferencesParts=/dev/null".to_owned(),
-            "APT::Architecture=amd64".to_owned(),
-            "APT::Architectures=amd64".to_owned(),
+            format!("APT::Architecture={}", self.arch),
+            format!("APT::Architectures={}", self.arch),
             // The directory is the developer's, and `_apt` may not be able to enter it.
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::Languages=none".to_owned(),
@@ -117,6 +135,26 @@ impl Archive {
         }
         apt
     }
+}
+
+/// The kernel that a package of that name holds, if it is one for emulated machines.
+fn kernel_in(package: &str, arch: Arch) -> Option<Release> {
+    let release = package.strip_prefix("linux-image-")?;
+    let is_numbered = release.starts_with(|first: char| first.is_ascii_digit());
+    (is_numbered && release.ends_with(&flavour(arch))).then(|| Release::new(release))
+}
+
+/// Unpacks all packages of a directory, and removes that.
+fn unpack(download: &Path, into: &Path) -> Result<()> {
+    for entry in fs::read_dir(download)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            let mut dpkg = Command::new("dpkg-deb");
+            command::run(dpkg.arg("--extract").arg(&path).arg(into))?;
+        }
+    }
+    fs::remove_dir_all(download)?;
+    Ok(())
 }
 
 /// Of what `apt-cache show` says of an image the packages that were built with it: newer kernels
@@ -133,6 +171,22 @@ fn of_one_build(about: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_is_found_in_the_name_of_its_package() {
+        let name = "6.12.107+deb13-cloud-arm64";
+        let package = format!("linux-image-{name}");
+        let found = kernel_in(&package, Arch::Arm64);
+        assert_eq!(found, Some(Release::new(name)));
+        assert_eq!(kernel_in(&package, Arch::Amd64), None);
+        for other in [
+            "linux-image-cloud-arm64",
+            "linux-image-6.12.107+deb13-arm64",
+            "linux-image-6.12.107+deb13-cloud-arm64-unsigned",
+        ] {
+            assert_eq!(kernel_in(other, Arch::Arm64), None, "{other}");
+        }
+    }
 
     #[test]
     fn the_parts_of_a_split_kernel_are_found() {

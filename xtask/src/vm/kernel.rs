@@ -5,32 +5,43 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::archive::Archive;
+use super::arch::Arch;
+use super::archive::{self, Archive};
 use super::release::Release;
 use crate::workspace;
 
 #[derive(Debug)]
 pub(super) struct Kernel {
+    pub(super) arch: Arch,
     pub(super) release: Release,
     pub(super) image: PathBuf,
     /// `…/lib/modules/RELEASE`.
     pub(super) modules: PathBuf,
 }
 
+impl Kernel {
+    /// Short, for whoever watches.
+    pub(super) fn label(&self) -> String {
+        let name = self.release.name();
+        let version = name.split(['+', '-']).next().unwrap_or(name);
+        format!("{version} {}", self.arch)
+    }
+}
+
 /// The newest of each series that lies here. What is missing is downloaded first; with `update` all
 /// of them are.
-pub(super) fn find(series: &[String], update: bool) -> Result<Vec<Kernel>> {
-    let mut here = stored()?;
-    let is_missing = |series: &String| newest(&here, series).is_none();
+pub(super) fn find(arch: Arch, series: &[&str], update: bool) -> Result<Vec<Kernel>> {
+    let mut here = stored(arch)?;
+    let is_missing = |series: &&str| newest(&here, series).is_none();
     if update || series.iter().any(is_missing) {
-        let archive = Archive::open()?;
+        let archive = Archive::open(arch)?;
         let offered = archive.releases()?;
         for series in series {
             if !update && newest(&here, series).is_some() {
                 continue;
             }
             let Some(release) = newest(&offered, series) else {
-                bail!("Debian offers no kernel of the series {series}");
+                bail!("Debian offers no kernel of the series {series} for {arch}");
             };
             if !here.contains(&release) {
                 store(&archive, &release)?;
@@ -39,7 +50,7 @@ pub(super) fn find(series: &[String], update: bool) -> Result<Vec<Kernel>> {
         }
     }
     let chosen = series.iter().filter_map(|series| newest(&here, series));
-    chosen.map(open).collect()
+    chosen.map(|release| open(arch, release)).collect()
 }
 
 fn newest(releases: &[Release], series: &str) -> Option<Release> {
@@ -51,13 +62,13 @@ fn directory() -> PathBuf {
     workspace::target().join("vm/kernels")
 }
 
-fn stored() -> Result<Vec<Release>> {
+fn stored(arch: Arch) -> Result<Vec<Release>> {
     let directory = directory();
     fs::create_dir_all(&directory).with_context(|| format!("{}", directory.display()))?;
     let mut releases = Vec::new();
     for entry in fs::read_dir(&directory)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        if !name.starts_with(PARTIAL) {
+        if !name.starts_with(PARTIAL) && name.ends_with(&archive::flavour(arch)) {
             releases.push(Release::new(name));
         }
     }
@@ -72,12 +83,12 @@ fn store(archive: &Archive, release: &Release) -> Result<()> {
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
-    archive.unpack(release, &partial)?;
+    archive.unpack_kernel(release, &partial)?;
     fs::rename(&partial, directory().join(release.name()))?;
     Ok(())
 }
 
-fn open(release: Release) -> Result<Kernel> {
+fn open(arch: Arch, release: Release) -> Result<Kernel> {
     let root = directory().join(release.name());
     let name = release.name();
     let modules = first(
@@ -95,6 +106,7 @@ fn open(release: Release) -> Result<Kernel> {
         ],
     )?;
     Ok(Kernel {
+        arch,
         release,
         image,
         modules,

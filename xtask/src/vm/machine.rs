@@ -12,20 +12,9 @@ use anyhow::{Context as _, Result, bail};
 use super::kernel::Kernel;
 use crate::command;
 
-pub(super) const EMULATOR: &str = "qemu-system-x86_64";
-/// Emulated everywhere: what is seen on one machine is what others see. One processor, of a modest
-/// kind, and none that compares and exchanges 16 bytes: QEMU 7.2 gets that and more than one processor
-/// wrong now and then, and kernels panic in `kmalloc` or `do_sync_core`.
-#[rustfmt::skip]
-const MACHINE: [&str; 14] = [
-    "-accel", "tcg", "-M", "q35", "-cpu", "Westmere,-cx16", "-smp", "1", "-m", "2048",
-    "-nodefaults", "-no-reboot", "-display", "none",
-];
-
 /// A kernel that panics, as it does when its first program ends, starts again at once, which the
-/// emulator takes as the end. Without `cx16` newer kernels cannot allocate without locks, and so give
-/// programs no storage on sockets, but from caches that are looked after in this way.
-const PARAMETERS: &str = "console=ttyS0 panic=-1 loglevel=4 rdinit=/init slub_debug=Z,kmalloc-*";
+/// emulator takes as the end.
+const PARAMETERS: &str = "panic=-1 loglevel=4 rdinit=/init";
 
 /// Longer than any step may take by the plan: whoever says nothing for so long has stopped.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -49,22 +38,30 @@ pub(super) fn boot(
     within: Duration,
     mut line: impl FnMut(&str),
 ) -> Result<()> {
-    let mut emulator = Command::new(EMULATOR);
+    let arch = kernel.arch;
+    let [messages, report] = arch.ports();
+    let more = arch.parameters();
+    let mut emulator = Command::new(arch.emulator());
     emulator
-        .args(MACHINE)
+        .args(arch.machine())
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
-        .args(["-serial", "stdio"])
+        .args(["-chardev", "stdio,id=report,signal=off"])
+        .args(["-device", arch.second_port()])
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", PARAMETERS])
+        .arg("-append")
+        // What follows the dashes is for the first program.
+        .arg(format!(
+            "console={messages} {PARAMETERS} {more} -- /dev/{report}"
+        ))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     eprintln!("$ {}", command::describe(&emulator));
     let child = emulator.spawn();
-    let mut child = child.with_context(|| format!("{EMULATOR} could not be started"))?;
+    let mut child = child.with_context(|| format!("{} could not be started", arch.emulator()))?;
     let output = child.stdout.take().context("stdout is piped")?;
     let mut emulator = Emulator(child);
     let (sender, lines) = mpsc::sync_channel(64);
@@ -94,7 +91,7 @@ pub(super) fn boot(
     // The reader ended with the output.
     let _ = reader.join();
     if !status.success() {
-        bail!("{EMULATOR}: {status}");
+        bail!("{}: {status}", arch.emulator());
     }
     Ok(())
 }

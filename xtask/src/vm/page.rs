@@ -16,7 +16,8 @@ const HEAD: &str = "\
 
 Kernels of Debian as they are, each booted in an emulated machine (QEMU without KVM, one processor, no
 network) by `cargo xtask vm`, with the tests that a kernel can make a difference to: so many of them
-passed. All other tests run on the kernel of whoever develops.
+passed. All other tests run on the kernel of whoever develops. On arm64 these are the agent and the tests
+built for it, and the object of the programs that x86_64 loads.
 
 ";
 
@@ -25,8 +26,8 @@ const TAIL: &str = "
 
 - Linux 6.6, the oldest that is promised, is not among Debian's kernels. What decides is not the
   number: `waysteer check` and `waysteer run` ask for tcx links before anything else.
-- arm64: the programs are the same bytecode, but no kernel of that kind has loaded them, and the agent
-  was not built for it.
+- arm64 that is not emulated: several processors with their weaker order of memory, pages of more than
+  4 KiB, and all tests but these.
 - Programs of others at the cgroup's hooks: before 6.17 a kernel does not put ours before theirs. The agent
   warns of it, `waysteer_hooks_shadowed` counts it, and `waysteer check` names them.
 - Speed, and what depends on it: an emulated machine is an order of magnitude slower.

@@ -1,13 +1,15 @@
 //! What lies in a machine: our programs, the tools that tests call, and the libraries of both.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
+mod debian;
+mod here;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::arch::{Arch, Cross};
 use super::initramfs::Initramfs;
 use super::modules::Module;
 use crate::build_ebpf::{self, Variant};
@@ -29,28 +31,29 @@ const TOOLS: [&str; 18] = [
 pub(super) const PROGRAMS: &str = "/bin";
 
 /// Files of this machine, and where they go in the other.
+type Files = Vec<(PathBuf, PathBuf)>;
+
 pub(super) struct Payload {
-    files: Vec<(PathBuf, PathBuf)>,
+    files: Files,
 }
 
 impl Payload {
-    /// Builds what is ours.
-    pub(super) fn build() -> Result<Self> {
+    /// Builds what is ours, and finds what is not.
+    pub(super) fn build(arch: Arch) -> Result<Self> {
         for variant in [Variant::Code, Variant::Layout] {
             build_ebpf::run(&build_ebpf::Args::variant(variant))?;
         }
         build_ebpf::run(&build_ebpf::Args::quiet())?;
         let mut files = Vec::new();
-        for (name, path) in executables()? {
-            files.push((stripped(&name, &path)?, Path::new(PROGRAMS).join(&name)));
+        for (name, path) in executables(arch)? {
+            let copy = stripped(arch, &name, &path)?;
+            files.push((copy, Path::new(PROGRAMS).join(&name)));
         }
-        for tool in TOOLS {
-            let path = find(tool)?;
-            files.push((path, Path::new(PROGRAMS).join(tool)));
-        }
-        let programs = files.iter().map(|(path, _)| path.as_path());
-        let libraries = libraries(programs)?.into_iter();
-        files.extend(libraries.map(|library| (library.clone(), library)));
+        let others = match arch.cross() {
+            None => here::collect(&files)?,
+            Some(cross) => debian::collect(arch, &cross, &files)?,
+        };
+        files.extend(others);
         // Tests look for these where they were built.
         for variant in ["code", "layout"] {
             let object = workspace::bpf_variant(variant);
@@ -93,16 +96,31 @@ impl Payload {
 ///
 /// No package is named: cargo would choose other features for each choice of packages, and build
 /// all dependencies again.
-fn executables() -> Result<Vec<(String, PathBuf)>> {
+fn executables(arch: Arch) -> Result<Vec<(String, PathBuf)>> {
     let bins = OURS.map(|name| ["--bin", name]);
     let tests = TESTS.map(|name| ["--test", name]);
-    let mut build = command::cargo(["build"]);
+    let mut build = cargo(arch, &["build"]);
     build.args(bins.as_flattened());
     let mut found = built(&mut build, &OURS)?;
-    let mut build = command::cargo(["test", "--no-run", "--features", "waysteer-tests/kernel"]);
+    let mut build = cargo(
+        arch,
+        &["test", "--no-run", "--features", "waysteer-tests/kernel"],
+    );
     build.args(tests.as_flattened());
     found.extend(built(&mut build, &TESTS)?);
     Ok(found)
+}
+
+fn cargo(arch: Arch, arguments: &[&str]) -> Command {
+    let mut cargo = command::cargo(arguments);
+    if let Some(Cross { target, tools, .. }) = arch.cross() {
+        let variable = target.replace('-', "_").to_uppercase();
+        let variable = format!("CARGO_TARGET_{variable}_LINKER");
+        cargo
+            .args(["--target", target])
+            .env(variable, format!("{tools}gcc"));
+    }
+    cargo
 }
 
 fn built(build: &mut Command, names: &[&str]) -> Result<Vec<(String, PathBuf)>> {
@@ -128,67 +146,19 @@ fn executable(message: &str, name: &str) -> Option<PathBuf> {
 }
 
 /// A copy without what only debuggers read: nine tenths of it.
-fn stripped(name: &str, program: &Path) -> Result<PathBuf> {
-    let directory = workspace::target().join("vm/programs");
+fn stripped(arch: Arch, name: &str, program: &Path) -> Result<PathBuf> {
+    let directory = workspace::target().join(format!("vm/programs-{arch}"));
     fs::create_dir_all(&directory).with_context(|| format!("{}", directory.display()))?;
     let copy = directory.join(name);
-    let mut strip = Command::new("strip");
+    let tools = arch.cross().map(|cross| cross.tools).unwrap_or_default();
+    let mut strip = Command::new(format!("{tools}strip"));
     command::run(strip.arg("-o").arg(&copy).arg(program))?;
     Ok(copy)
-}
-
-fn find(tool: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // Tools of administrators are not on everybody's path.
-    let directories = std::env::split_paths(&path);
-    let directories = directories.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    let mut candidates = directories.map(|directory| directory.join(tool));
-    let found = candidates.find(|path| path.is_file());
-    found.with_context(|| format!("{tool} is not installed; run `cargo xtask setup --with-vm`"))
-}
-
-/// What the dynamic loader would load for these programs, and itself.
-fn libraries<'a>(programs: impl Iterator<Item = &'a Path>) -> Result<BTreeSet<PathBuf>> {
-    let mut libraries = BTreeSet::new();
-    for program in programs {
-        let mut ldd = Command::new("ldd");
-        let output = ldd.arg(program).output().context("ldd")?;
-        ensure!(
-            output.status.success(),
-            "ldd cannot read {}: {}",
-            program.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        libraries.extend(loaded(&String::from_utf8_lossy(&output.stdout)));
-    }
-    Ok(libraries)
-}
-
-/// The paths in what ldd prints: `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)` for the loader.
-fn loaded(printed: &str) -> Vec<PathBuf> {
-    let path = |line: &str| {
-        let mut words = line.split_whitespace();
-        let path = words.find(|word| Path::new(OsStr::new(word)).is_absolute())?;
-        Some(path.into())
-    };
-    printed.lines().filter_map(path).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn libraries_and_the_loader_are_found() {
-        let printed = "\tlinux-vdso.so.1 (0x00007ffd)\n\
-                       \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
-                       \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
-        let expected = [
-            "/lib/x86_64-linux-gnu/libc.so.6",
-            "/lib64/ld-linux-x86-64.so.2",
-        ];
-        assert_eq!(loaded(printed), expected.map(PathBuf::from));
-    }
 
     #[test]
     fn an_executable_is_found_in_what_cargo_says() {

@@ -1,5 +1,5 @@
 //! The first and only program of the machines of `cargo xtask vm`: loads modules, runs what the
-//! plan says, tells the result over the second serial port, and turns the machine off.
+//! plan says, tells the result over the serial port that is its argument, and turns the machine off.
 //!
 //! `/plan` has a line for each thing to do, its fields separated by tabs, in order:
 //!
@@ -28,6 +28,7 @@ mod plan;
 mod program;
 mod report;
 
+use std::env;
 use std::fs;
 use std::time::Duration;
 
@@ -51,7 +52,8 @@ fn main() {
 
 fn run() -> Result<()> {
     machine::mount_all()?;
-    let mut report = Report::open()?;
+    let port = env::args().nth(1).context("no port to report to")?;
+    let mut report = Report::open(port)?;
     match work(&mut report) {
         Ok(()) => report.tell(&["end"]),
         Err(error) => report.tell(&["trouble", &format!("{error:#}")]),
