@@ -27,8 +27,9 @@ impl Address {
 
     #[inline(always)]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        // In words: of bytes the bpf target makes a loop.
+        let low = 0xffff << 32 | u32::from_be_bytes(octets) as u64;
+        Self(zerocopy::transmute!([0, low.to_be()]))
     }
 
     /// Takes v4-mapped addresses too: an application that dials `::ffff:10.0.0.1` means 10.0.0.1.

@@ -4,6 +4,7 @@ mod drops;
 
 use zerocopy::network_endian::{U16, U64};
 
+use crate::abi::names::HBONE_PORT;
 use crate::abi::value::VerdictValue;
 use crate::addr::Address;
 
@@ -306,6 +307,19 @@ impl NextHop {
 }
 
 impl Verdict {
+    /// A bypass in a service's place, of a socket that could not go on telling what was dialled: to
+    /// the same endpoint, through the tunnel.
+    #[inline(always)]
+    pub fn into_tunnel(&mut self) {
+        self.reason = Reason::ServiceLocal;
+        self.steer = true;
+        let next_hop = &mut self.next_hop;
+        next_hop.authority = next_hop.address;
+        next_hop.authority_port = next_hop.port;
+        next_hop.port = HBONE_PORT;
+        next_hop.hbone = true;
+    }
+
     /// Before anything is decided: steered, to nowhere.
     pub const NONE: Self = Self {
         class: Class::Direct,
@@ -373,3 +387,6 @@ pub fn traffic_slot(class: u8, steer: bool) -> u32 {
 
 /// Number of slots that [`traffic_slot`] names.
 pub const TRAFFIC_SLOTS: u32 = 8;
+
+#[cfg(test)]
+mod tests;

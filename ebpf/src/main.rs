@@ -5,13 +5,14 @@
 
 #![no_std]
 #![no_main]
-// There is no compare and swap on this target, so the stable types have nothing to add with.
+// There is no compare and swap among this target's features, so the stable types have no methods.
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(internal_features, reason = "the only way to an atomic addition")
+    expect(internal_features, reason = "the only way to atomic operations")
 )]
 
+mod handover;
 mod load;
 mod lookup;
 mod maps;

@@ -6,18 +6,19 @@ use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_soc
 use aya_ebpf::btf_maps::{
     Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf, SkStorage,
 };
-use aya_ebpf::helpers::generated::bpf_sk_storage_get;
+use aya_ebpf::helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use waysteer_common::abi::event::{DropEvent, VerdictEvent};
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey, TrafficKey,
-    TupleKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, CookieKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey,
+    TrafficKey, TupleKey, WaypointKey, WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    DropsToldValue, EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, PolicyValue,
-    ServiceValue, SocketValue, TrafficValue, VerdictValue, WorkloadValue,
+    BypassedValue, DropsToldValue, EndpointSetValue, EndpointValue, HandedOverValue,
+    LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue, SocketValue, TrafficValue,
+    VerdictValue, WorkloadValue,
 };
 use waysteer_common::verdict::{COUNTER_SLOTS, PacketAction, TRAFFIC_SLOTS};
 
@@ -74,6 +75,10 @@ pub(crate) static MESH_CIDRS: LpmTrie<[u8; 16], u8, 1_024> = LpmTrie::new();
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<SocketValue> = SkStorage::new();
 #[btf_map]
+pub(crate) static HANDED_OVER: Array<HandedOverValue, 4_096> = Array::new();
+#[btf_map]
+pub(crate) static BYPASSED: HashMap<CookieKey, BypassedValue, 65_536, ON_DEMAND> = HashMap::new();
+#[btf_map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, VerdictValue, 65_536> = LruHashMap::new();
 #[btf_map]
 pub(crate) static PACKET_FLOWS: LruHashMap<FlowKey, u8, 16_384> = LruHashMap::new();
@@ -111,7 +116,8 @@ pub(crate) fn socket_value(socket: *mut bpf_sock) -> *mut SocketValue {
     unsafe { bpf_sk_storage_get(sockets(), socket.cast(), core::ptr::null_mut(), 0) }.cast()
 }
 
-/// Sets what `SOCKETS` holds for a socket; false where memory lacks.
+/// Sets what `SOCKETS` holds for a socket; false where memory lacks. To make it costs more than all
+/// else that is done for a connection, and so only those have it that need it.
 #[inline(always)]
 pub(crate) fn set_socket_value(socket: *mut bpf_sock, value: &SocketValue) -> bool {
     // SAFETY: the socket is one that the verifier vouches for; a new value is all zero.
@@ -130,6 +136,14 @@ pub(crate) fn set_socket_value(socket: *mut bpf_sock, value: &SocketValue) -> bo
     // SAFETY: the verifier has seen the null check.
     unsafe { *stored = *value };
     true
+}
+
+#[inline(always)]
+pub(crate) fn remove_socket_value(socket: *mut bpf_sock) {
+    if !socket_value(socket).is_null() {
+        // SAFETY: the socket is one that the verifier vouches for.
+        unsafe { bpf_sk_storage_delete(sockets(), socket.cast()) };
+    }
 }
 
 #[inline(always)]

@@ -13,15 +13,15 @@ use zerocopy::network_endian::U64;
 use crate::lookup;
 use crate::maps::{COUNTERS, DROPS, DROPS_TOLD, EVENTS, PACKET_COUNTERS};
 
-#[inline(always)]
+#[cfg_attr(not(feature = "other-code"), inline(always))]
+#[cfg_attr(feature = "other-code", inline(never))]
 pub(crate) fn now() -> u64 {
     // SAFETY: the helper takes no argument and has no precondition.
     unsafe { bpf_ktime_get_ns() }
 }
 
 /// Counts what a packet program did.
-#[cfg_attr(not(feature = "other-code"), inline(always))]
-#[cfg_attr(feature = "other-code", inline(never))]
+#[inline(always)]
 pub(crate) fn action(action: PacketAction) {
     if let Some(counter) = PACKET_COUNTERS.get_ptr_mut(action as u32) {
         // SAFETY: the slot is this CPU's own.
@@ -29,10 +29,28 @@ pub(crate) fn action(action: PacketAction) {
     }
 }
 
-/// Counts a verdict, and tells it if somebody listens. A function of its own, so that its stack
-/// frame is gone when it returns.
-#[inline(never)]
+/// Counts a verdict, and tells it if somebody listens.
+#[inline(always)]
 pub(crate) fn verdict(hook: Hook, netns: u64, flow: &TupleKey, verdict: &Verdict) {
+    report_verdict(u32::from(hook.number()), netns, flow, verdict);
+}
+
+/// A global function, which the verifier looks at once in a program, as in [`crate::lookup`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn report_verdict(hook: u32, netns: u64, flow: *const TupleKey, verdict: *const Verdict) -> u32 {
+    // SAFETY: the verifier has proved of every caller that what is not null is of that size.
+    let flow = unsafe { flow.as_ref() };
+    // SAFETY: as above.
+    let verdict = unsafe { verdict.as_ref() };
+    if let (Some(flow), Some(verdict)) = (flow, verdict) {
+        tell(hook as u8, netns, flow, verdict);
+    }
+    0
+}
+
+#[inline(always)]
+fn tell(hook: u8, netns: u64, flow: &TupleKey, verdict: &Verdict) {
     if let Some(counter) = COUNTERS.get_ptr_mut(counter_slot(verdict.class, verdict.reason)) {
         // SAFETY: the slot is this CPU's own.
         unsafe { *counter += 1 };
@@ -50,7 +68,7 @@ pub(crate) fn verdict(hook: Hook, netns: u64, flow: &TupleKey, verdict: &Verdict
         destination: flow.destination,
         source_port: flow.source_port,
         destination_port: flow.destination_port,
-        hook: hook.number(),
+        hook,
         padding: [0; 3],
         verdict: verdict.to_wire(),
     });

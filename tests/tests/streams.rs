@@ -7,6 +7,7 @@ mod counted;
 mod crowd;
 mod ends;
 mod local;
+mod past;
 mod untouched;
 mod vanished;
 

@@ -23,8 +23,10 @@ use super::records::{RecordError, Records};
 ///
 /// `SOCKETS` and `PACKET_FLOWS` keep packets of steered connections from leaving in plaintext. A
 /// version that changes one of these has to bring a way to convert it.
-const INHERITED: [(&str, u32); 9] = [
+const INHERITED: [(&str, u32); 11] = [
     ("SOCKETS", 1),
+    ("HANDED_OVER", 4),
+    ("BYPASSED", 4),
     ("FLOWS", 1),
     ("PACKET_FLOWS", 1),
     ("LOCAL_FLOWS", 1),

@@ -182,6 +182,13 @@ wire! {
     }
 }
 
+wire! {
+    /// Key of `BYPASSED`: a socket.
+    pub struct CookieKey {
+        pub cookie: U64,
+    }
+}
+
 impl TrafficKey {
     /// Connections that went into the tunnel.
     pub const STEER: u8 = 1;

@@ -2,6 +2,7 @@
 
 use zerocopy::network_endian::{U16, U32, U64};
 
+use super::key::TrafficKey;
 use super::{flag, wire};
 use crate::addr::Address;
 
@@ -169,11 +170,43 @@ impl VerdictValue {
 }
 
 wire! {
-    /// What a socket carries from `connect()` on, in socket storage `SOCKETS`.
-    pub struct SocketValue {
-        /// `bpf_ktime_get_ns` at the time of the verdict.
-        pub decided_at: U64,
+    /// Value of `HANDED_OVER`: from `connect()` to the moment when the connection has all of its
+    /// addresses, which is in the same system call. In the order of the machine.
+    pub struct HandedOverValue {
+        /// Whose it is; 0 is nobody's, [`HandedOverValue::BUSY`] is being written.
+        pub cookie: u64,
         pub verdict: VerdictValue,
+    }
+}
+
+impl HandedOverValue {
+    /// No socket has it.
+    pub const BUSY: u64 = u64::MAX;
+    pub const SLOTS: u32 = 4096;
+
+    /// Where a socket's is. Cookies are numbered by processor, in blocks of 4096.
+    #[inline(always)]
+    pub const fn slot(cookie: u64) -> u32 {
+        (cookie ^ cookie >> 12) as u32 % Self::SLOTS
+    }
+}
+
+wire! {
+    /// What a socket carries, in socket storage `SOCKETS`.
+    pub struct SocketValue {
+        /// `bpf_ktime_get_ns` when the connection began.
+        pub begun_at: U64,
+        pub verdict: VerdictValue,
+    }
+}
+
+wire! {
+    /// Value of `BYPASSED`: an open connection that goes past the tunnel.
+    pub struct BypassedValue {
+        /// `bpf_ktime_get_ns` when the connection began.
+        pub begun_at: U64,
+        /// Where it is counted.
+        pub traffic: TrafficKey,
     }
 }
 

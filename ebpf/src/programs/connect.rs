@@ -3,7 +3,7 @@
 //! that we rewrite ourselves, see [`super::getpeername`].
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
-use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::warn;
@@ -15,7 +15,7 @@ use waysteer_common::classify::Flow;
 use waysteer_common::verdict::{Hook, PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
-use crate::{load, lookup, maps, report, settings, steer};
+use crate::{handover, load, lookup, maps, report, settings, steer};
 
 const IPPROTO_TCP: u32 = 6;
 const LOOPBACK_INDEX: u32 = 1;
@@ -92,21 +92,25 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
         },
         &mut verdict,
     );
+    let dry_run = settings::dry_run();
+    let mut dials = verdict.reason == Reason::ServiceLocalBypass && !dry_run;
+    if dials && !remember(socket, &verdict) {
+        dials = false;
+        verdict.into_tunnel();
+    }
     let tuple = TupleKey::new(Address::UNSPECIFIED, 0, destination, port);
     report::verdict(Hook::Connect, netns, &tuple, &verdict);
-    if settings::dry_run() {
+    if dry_run {
         return Outcome::Proceed;
     }
-    let is_remembered = remember(socket, &verdict);
-    if verdict.reason == Reason::ServiceLocalBypass {
-        // Else nobody would know what the application has dialled: into the tunnel.
-        if is_remembered {
-            return match unmark(context, mark) {
-                Outcome::Proceed => Outcome::Dial(verdict.next_hop.address, verdict.next_hop.port),
-                outcome => outcome,
-            };
-        }
-    } else if !verdict.steer {
+    if dials {
+        return match unmark(context, mark) {
+            Outcome::Proceed => Outcome::Dial(verdict.next_hop.address, verdict.next_hop.port),
+            outcome => outcome,
+        };
+    }
+    hand_over(context, socket, &verdict);
+    if !verdict.steer {
         return unmark(context, mark);
     }
     // SAFETY: as above.
@@ -147,12 +151,21 @@ fn unmark(context: *mut bpf_sock_addr, mark: u32) -> Outcome {
     }
 }
 
-/// The verdict travels with the socket: to `sockops`, which knows the source port, and to
-/// `pod_egress`. Where there is no memory for it, which is told, both decide again.
+/// To `sock_ops`, which knows the source port and writes down what there is to be known.
+#[inline(always)]
+fn hand_over(context: *mut bpf_sock_addr, socket: *mut bpf_sock, verdict: &Verdict) {
+    // Of an attempt before this one.
+    maps::remove_socket_value(socket);
+    // SAFETY: the helper accepts the context of this program type.
+    let cookie = unsafe { bpf_get_socket_cookie(context.cast()) };
+    handover::give(cookie, verdict);
+}
+
+/// What `getpeername()` has to know as long as the socket is there; false where memory lacks.
 #[inline(always)]
 fn remember(socket: *mut bpf_sock, verdict: &Verdict) -> bool {
     let value = SocketValue {
-        decided_at: U64::new(report::now()),
+        begun_at: U64::new(report::now()),
         verdict: verdict.to_wire(),
     };
     maps::set_socket_value(socket, &value)

@@ -3,10 +3,10 @@
 //! brought back; what cannot be brought back does not leave.
 
 use aya_ebpf::bindings::{BPF_TCP_SYN_SENT, bpf_sock};
-use aya_ebpf::helpers::generated::bpf_sk_fullsock;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use waysteer_common::abi::key::TupleKey;
+use waysteer_common::abi::key::{CookieKey, TupleKey};
 use waysteer_common::abi::names::{HBONE_PORT, MARK_MASK, RETURN_MARK, STEER_MARK, TUNNEL_MARK};
 use waysteer_common::abi::value::{SocketValue, VerdictValue};
 use waysteer_common::classify::Flow;
@@ -17,7 +17,7 @@ use zerocopy::network_endian::U64;
 use super::{sockops, tcx_code, told};
 use crate::load::{self, Skb};
 use crate::lookup;
-use crate::maps::{self, FLOWS, LOCAL_FLOWS, PACKET_FLOWS};
+use crate::maps::{self, BYPASSED, FLOWS, LOCAL_FLOWS, PACKET_FLOWS};
 use crate::report;
 use crate::steer::{self, Action};
 
@@ -28,10 +28,10 @@ const IPPROTO_TCP: u32 = 6;
 enum Sender {
     /// A TCP socket whose verdict says so.
     Steered,
-    /// A TCP socket whose verdict says so.
+    /// A TCP socket whose verdict says so, and that is about to connect.
     Bypassed,
-    /// A TCP socket without verdict that sends no SYN any more, or never did: accepted, or older than
-    /// the pod's enrolment. Its packets need not be read.
+    /// A TCP socket that is not steered and sends no SYN any more, or never did: bypassed, accepted, or
+    /// older than the pod's enrolment. Its packets need not be read.
     PastSyn,
     /// A TCP socket that is about to connect and has no verdict: for want of memory, older than the
     /// pod's enrolment, or of the kernel itself.
@@ -93,6 +93,7 @@ fn sender(skb: Skb) -> Sender {
     if value.is_null() {
         // SAFETY: as above.
         return match unsafe { (*socket).state } {
+            BPF_TCP_SYN_SENT if is_bypassed(skb) => Sender::Bypassed,
             BPF_TCP_SYN_SENT => Sender::Unjudged(socket),
             _ => Sender::PastSyn,
         };
@@ -103,6 +104,14 @@ fn sender(skb: Skb) -> Sender {
     } else {
         Sender::Bypassed
     }
+}
+
+#[inline(always)]
+fn is_bypassed(skb: Skb) -> bool {
+    // SAFETY: the helper accepts the context of this program type.
+    let cookie = unsafe { bpf_get_socket_cookie(skb.0.cast()) };
+    let cookie = U64::new(cookie);
+    BYPASSED.get_ptr(CookieKey { cookie }).is_some()
 }
 
 #[inline(always)]
@@ -213,7 +222,7 @@ fn remember(skb: Skb, tuple: &TupleKey, netns: u64, verdict: &Verdict) {
     match sender(skb) {
         Sender::Unjudged(socket) => {
             let value = SocketValue {
-                decided_at: U64::new(report::now()),
+                begun_at: U64::new(report::now()),
                 verdict,
             };
             maps::set_socket_value(socket, &value);

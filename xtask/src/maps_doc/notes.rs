@@ -74,8 +74,18 @@ pub(super) const NOTES: &[Note] = &[
     ),
     note(
         "SOCKETS",
-        "the verdict of a connecting socket, on the socket",
+        "the verdict of a steered socket, and of one that was sent to an endpoint in its service's place, on the socket",
         "`pod_egress` judges again, the tunnel makes the verdict again",
+    ),
+    note(
+        "HANDED_OVER",
+        "verdicts on their way from `connect()` to `sock_ops`",
+        "`pod_egress` judges again; the connection is not counted in `TRAFFIC`",
+    ),
+    note(
+        "BYPASSED",
+        "open connections that go past the tunnel, by socket cookie",
+        "on the socket, as in `SOCKETS`",
     ),
     note(
         "FLOWS",

@@ -2,7 +2,7 @@
 
 /// The maps that are pinned, and so outlive the process: all that the programs share with an agent
 /// but its log.
-pub(in crate::kernel) const PINNED_MAPS: [&str; 24] = [
+pub(in crate::kernel) const PINNED_MAPS: [&str; 26] = [
     "SETTINGS",
     "PODS",
     "POD_ADDRESSES",
@@ -16,6 +16,8 @@ pub(in crate::kernel) const PINNED_MAPS: [&str; 24] = [
     "WAYPOINT_MEMBERS",
     "MESH_CIDRS",
     "SOCKETS",
+    "HANDED_OVER",
+    "BYPASSED",
     "FLOWS",
     "PACKET_FLOWS",
     "LOCAL_FLOWS",

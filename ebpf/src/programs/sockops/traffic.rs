@@ -5,7 +5,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use waysteer_common::abi::key::TrafficKey;
-use waysteer_common::abi::value::{TrafficValue, VerdictValue};
+use waysteer_common::abi::value::TrafficValue;
 use waysteer_common::verdict::traffic_slot;
 
 use crate::maps::{OTHER_TRAFFIC, POD_TRAFFIC, TRAFFIC};
@@ -19,16 +19,16 @@ const NOTHING: TrafficValue = TrafficValue {
 };
 
 #[inline(always)]
-pub(super) fn opened(netns: u64, verdict: &VerdictValue) {
-    count(netns, verdict, |traffic| {
+pub(super) fn opened(key: &TrafficKey) {
+    count(key, |traffic| {
         // SAFETY: `count` gives a whole value.
         add(unsafe { &raw mut (*traffic).opened }, 1);
     });
 }
 
 #[inline(always)]
-pub(super) fn closed(netns: u64, verdict: &VerdictValue, sent: u64, received: u64, duration: u64) {
-    count(netns, verdict, |traffic| {
+pub(super) fn closed(key: &TrafficKey, sent: u64, received: u64, duration: u64) {
+    count(key, |traffic| {
         // SAFETY: `count` gives a whole value.
         let traffic = unsafe { &mut *traffic };
         add(&raw mut traffic.closed, 1);
@@ -41,13 +41,12 @@ pub(super) fn closed(netns: u64, verdict: &VerdictValue, sent: u64, received: u6
 /// Once for the node, and once for the pod: where its entry has no room, with all others that have
 /// none, so that no count is lost.
 #[inline(always)]
-fn count(netns: u64, verdict: &VerdictValue, change: impl Fn(*mut TrafficValue)) {
-    let slot = traffic_slot(verdict.class, verdict.flags & VerdictValue::STEER != 0);
+fn count(key: &TrafficKey, change: impl Fn(*mut TrafficValue)) {
+    let slot = traffic_slot(key.class, key.flags & TrafficKey::STEER != 0);
     if let Some(traffic) = TRAFFIC.get_ptr_mut(slot) {
         change(traffic);
     }
-    let key = TrafficKey::of(netns, verdict);
-    if let Some(traffic) = of_pod(&key) {
+    if let Some(traffic) = of_pod(key) {
         change(traffic);
     } else if let Some(traffic) = OTHER_TRAFFIC.get_ptr_mut(slot) {
         change(traffic);

@@ -1,0 +1,143 @@
+//! What is kept of connections that go past the tunnel, between `connect()` and their end.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use waysteer_common::abi::value::HandedOverValue;
+use waysteer_tests::bed::{Bed, Options};
+use waysteer_tests::dial::Dial;
+use waysteer_tests::peers::{Server, Service};
+use waysteer_tests::wait::wait_until;
+
+use super::PORT;
+use super::counted::{Leave, exchange_bytes};
+use crate::adoption::look;
+use crate::redirect::classes::check_every_class;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// As many as `BYPASSED` has room for.
+const FULL: u64 = 65_536;
+
+fn map(bed: &Bed, name: &str) -> Result<PathBuf> {
+    Ok(look::generation(bed)?.join("maps").join(name))
+}
+
+fn entries(map: &Path) -> Result<usize> {
+    let mut command = Command::new("bpftool");
+    command.args(["--json", "map", "dump", "pinned"]).arg(map);
+    let entries: Vec<serde_json::Value> = serde_json::from_str(&look::output(command)?)?;
+    Ok(entries.len())
+}
+
+/// Writes keys and values as hexadecimal bytes.
+fn fill(bed: &Bed, map: &Path, lines: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<()> {
+    let hex = |bytes: &[u8]| {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, " {byte:02x}");
+            text
+        })
+    };
+    let mut batch = String::new();
+    for (key, value) in lines {
+        let (key, value) = (hex(&key), hex(&value));
+        let map = map.display();
+        writeln!(
+            batch,
+            "map update pinned {map} key hex{key} value hex{value}"
+        )?;
+    }
+    let path = bed.scratch.path().join("batch");
+    std::fs::write(&path, batch)?;
+    let mut command = Command::new("bpftool");
+    command.args(["batch", "file"]).arg(&path);
+    look::output(command)?;
+    Ok(())
+}
+
+#[test]
+fn a_verdict_that_is_lost_on_the_way_is_made_again() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    // Somebody is writing, everywhere and for good.
+    let mut value = vec![0; size_of::<HandedOverValue>()];
+    value[..8].copy_from_slice(&HandedOverValue::BUSY.to_ne_bytes());
+    let slots =
+        (0..HandedOverValue::SLOTS).map(|slot| (slot.to_ne_bytes().to_vec(), value.clone()));
+    fill(&bed, &map(&bed, "HANDED_OVER")?, slots)?;
+    check_every_class(&bed)?;
+    ensure!(
+        entries(&map(&bed, "BYPASSED")?)? == 0,
+        "something was handed over"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_entry_a_connection_and_none_when_it_ends() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    let bypassed = map(&bed, "BYPASSED")?;
+    let client = &bed.pod("client").netns;
+    let _server = Server::start(
+        &bed.pod("far-plain").netns,
+        "far-plain",
+        PORT,
+        Service::Echo,
+    )?;
+    for v6 in [false, true] {
+        let to = SocketAddr::new(bed.address("far-plain", v6), PORT);
+        for leave in [Leave::First, Leave::AtOnce, Leave::Reset] {
+            let connection = Dial::new().connect(client, to)?;
+            ensure!(entries(&bypassed)? == 1, "{to}: none while it is open");
+            exchange_bytes(connection, leave, 10)?;
+            wait_until(PATIENCE, "no entry is left", || {
+                entries(&bypassed).is_ok_and(|left| left == 0)
+            })
+            .with_context(|| format!("{to}, leaves {leave:?}"))?;
+        }
+        // Refused, and no way there.
+        for address in [SocketAddr::new(to.ip(), 9), nowhere(v6)] {
+            let dial = Dial::new().timeout(Duration::from_secs(1));
+            ensure!(dial.connect(client, address).is_err(), "{address} answers");
+            wait_until(PATIENCE, "no entry is left", || {
+                entries(&bypassed).is_ok_and(|left| left == 0)
+            })
+            .with_context(|| format!("{address}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Nobody has told the kernel of a way to the addresses that are reserved.
+fn nowhere(v6: bool) -> SocketAddr {
+    let address = if v6 { "[100::1]:80" } else { "240.0.0.1:80" };
+    address.parse().expect("an address")
+}
+
+#[test]
+fn without_room_connections_are_counted_all_the_same() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    let bypassed = map(&bed, "BYPASSED")?;
+    let _server = Server::start(
+        &bed.pod("far-plain").netns,
+        "far-plain",
+        PORT,
+        Service::Echo,
+    )?;
+    // Cookies that no socket has yet.
+    let keys = (0..FULL).map(|number| ((u64::MAX - number).to_be_bytes().to_vec(), vec![0; 32]));
+    fill(&bed, &bypassed, keys)?;
+    let metric = |name: &str| bed.metric(name, &[]);
+    let closed = metric("waysteer_connections_closed")?;
+    let to = SocketAddr::new(bed.address("far-plain", false), PORT);
+    let connection = Dial::new().connect(&bed.pod("client").netns, to)?;
+    exchange_bytes(connection, Leave::First, 10)?;
+    wait_until(PATIENCE, "the connection is counted", || {
+        metric("waysteer_connections_closed").is_ok_and(|now| now == closed + 1)
+    })?;
+    ensure!(metric("waysteer_sent_bytes")? == 10);
+    ensure!(entries(&bypassed)? == usize::try_from(FULL)?);
+    Ok(())
+}
