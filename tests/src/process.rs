@@ -197,12 +197,19 @@ impl Drop for Process {
     }
 }
 
-/// Lets this process, and what it starts, open as many files as the machine allows: thousands of
-/// connections at once need more than the usual 1024.
+/// Ends of ten thousand connections, and what else there is.
+const MANY_FILES: u64 = 100_000;
+
+/// Lets this process, and what it starts, open many files: thousands of connections at once need more
+/// than the usual 1024. As many as it may, where it may not have that many.
 pub fn raise_file_limit() -> Result<u64> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
-    Ok(most)
+    let (_, allowed) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let wanted = allowed.max(MANY_FILES);
+    if setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok() {
+        return Ok(wanted);
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, allowed, allowed)?;
+    Ok(allowed)
 }
 
 /// A binary of the workspace, as cargo has built it beside the running one: `waysteer`,

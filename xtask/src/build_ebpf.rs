@@ -73,10 +73,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fs::create_dir_all(directory)?;
         fs::write(&object, &bytes)?;
     }
-    println!("{} ({} bytes)", object.display(), bytes.len());
     if args.quiet {
         return Ok(());
     }
+    println!("{} ({} bytes)", object.display(), bytes.len());
     sections::print(&bytes)?;
     if workspace::is_root() {
         verified::check(&bytes)

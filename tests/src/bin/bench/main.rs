@@ -69,6 +69,9 @@ struct Args {
 /// Workloads in the maps of the programs that are run alone.
 const SIZES: [usize; 3] = [100, 10_000, 100_000];
 
+/// What an agent has open besides connections, and some to spare.
+const OTHER_FILES: usize = 6_000;
+
 fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,13 +88,15 @@ fn run(args: &Args) -> Result<()> {
         "network namespaces and BPF need root"
     );
     interrupt::install()?;
-    raise_file_limit()?;
+    let files = usize::try_from(raise_file_limit()?)?;
     let mut amount = if args.quick {
         Amount::QUICK
     } else {
         Amount::FULL
     };
     amount.rounds = args.rounds.unwrap_or(amount.rounds);
+    // Both ends of each are files of this process, or of the tunnel.
+    amount.idle = amount.idle.min(files.saturating_sub(OTHER_FILES) / 2);
     let topics = if args.only.is_empty() {
         Topic::value_variants()
     } else {
