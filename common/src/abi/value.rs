@@ -194,7 +194,7 @@ impl HandedOverValue {
 wire! {
     /// What a socket carries, in socket storage `SOCKETS`.
     pub struct SocketValue {
-        /// `bpf_ktime_get_ns` when the connection began.
+        /// `bpf_ktime_get_ns` when the connection began; 0 where it is not counted, or not any more.
         pub begun_at: U64,
         pub verdict: VerdictValue,
     }

@@ -78,6 +78,8 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
         return Outcome::Proceed;
     }
     if destination.is_loopback() || destination.is_unspecified() {
+        // Of an attempt before this one.
+        maps::remove_socket_value(socket);
         return unmark(context, mark);
     }
     let port = load::connect_port(context);
@@ -165,7 +167,8 @@ fn hand_over(context: *mut bpf_sock_addr, socket: *mut bpf_sock, verdict: &Verdi
 #[inline(always)]
 fn remember(socket: *mut bpf_sock, verdict: &Verdict) -> bool {
     let value = SocketValue {
-        begun_at: U64::new(report::now()),
+        // `sock_ops` says when.
+        begun_at: U64::ZERO,
         verdict: verdict.to_wire(),
     };
     maps::set_socket_value(socket, &value)

@@ -222,7 +222,8 @@ fn remember(skb: Skb, tuple: &TupleKey, netns: u64, verdict: &Verdict) {
     match sender(skb) {
         Sender::Unjudged(socket) => {
             let value = SocketValue {
-                begun_at: U64::new(report::now()),
+                // `sock_ops` did not know it.
+                begun_at: U64::ZERO,
                 verdict,
             };
             maps::set_socket_value(socket, &value);

@@ -36,12 +36,13 @@ fn connecting(ops: *mut bpf_sock_ops) {
     let Some(tuple) = load::connection(ops) else {
         return;
     };
-    // SAFETY: the helper accepts the context of this program type.
-    let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
     let socket = load::event_socket(ops);
-    if socket.is_null() {
+    // Nobody judges what goes to loopback, but what was said of an attempt before may still be there.
+    if socket.is_null() || tuple.destination.is_loopback() {
         return;
     }
+    // SAFETY: the helper accepts the context of this program type.
+    let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
     let Some(verdict) = verdict(ops, socket) else {
         return unjudged(socket, netns, &tuple);
     };
@@ -49,7 +50,7 @@ fn connecting(ops: *mut bpf_sock_ops) {
         if FLOWS.insert(tuple.in_netns(netns), verdict, 0).is_err() {
             report::action(PacketAction::RecordFailed);
         }
-        remember(socket, &verdict)
+        remember(socket, report::now(), &verdict)
     } else {
         if Reason::is_local_bypass(verdict.reason) {
             local_bypass(netns, &tuple);
@@ -84,9 +85,9 @@ fn cookie(ops: *mut bpf_sock_ops) -> u64 {
 
 /// On the socket: the guard asks for it with each packet.
 #[inline(always)]
-fn remember(socket: *mut bpf_sock, verdict: &VerdictValue) -> bool {
+fn remember(socket: *mut bpf_sock, begun_at: u64, verdict: &VerdictValue) -> bool {
     let value = SocketValue {
-        begun_at: U64::new(report::now()),
+        begun_at: U64::new(begun_at),
         verdict: *verdict,
     };
     maps::set_socket_value(socket, &value)
@@ -101,8 +102,9 @@ fn remember_bypass(
     netns: u64,
     verdict: &VerdictValue,
 ) -> bool {
+    let begun_at = report::now();
     let value = BypassedValue {
-        begun_at: U64::new(report::now()),
+        begun_at: U64::new(begun_at),
         traffic: TrafficKey::of(netns, verdict),
     };
     let cookie = U64::new(cookie(ops));
@@ -110,7 +112,7 @@ fn remember_bypass(
     if !is_on_socket && BYPASSED.insert(CookieKey { cookie }, value, 0).is_ok() {
         return true;
     }
-    remember(socket, verdict)
+    remember(socket, begun_at, verdict)
 }
 
 /// A socket that `connect()` has said nothing of.
@@ -120,7 +122,8 @@ fn unjudged(socket: *mut bpf_sock, netns: u64, tuple: &TupleKey) {
     let mark = unsafe { (*socket).mark };
     if steer::marked_for_tunnel(mark) && lookup::pod(netns).is_some() {
         // What was said is lost, but not that it is steered; where to, the tunnel finds out itself.
-        if !remember(socket, &Verdict::NONE.to_wire()) {
+        // Nobody counts it.
+        if !remember(socket, 0, &Verdict::NONE.to_wire()) {
             report::action(PacketAction::RecordFailed);
         }
         return;
@@ -186,11 +189,16 @@ fn counted(ops: *mut bpf_sock_ops) -> Option<BypassedValue> {
     let value = maps::socket_value(socket);
     if !value.is_null() {
         // SAFETY: the verifier has seen the null check.
-        let SocketValue { begun_at, verdict } = unsafe { &*value };
+        let SocketValue { begun_at, verdict } = unsafe { &mut *value };
+        if *begun_at == U64::ZERO {
+            return None;
+        }
         // SAFETY: the helper accepts the context of this program type.
         let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
+        // The socket may be closed again, or used again.
+        let begun_at = core::mem::replace(begun_at, U64::ZERO);
         return Some(BypassedValue {
-            begun_at: *begun_at,
+            begun_at,
             traffic: TrafficKey::of(netns, verdict),
         });
     }

@@ -1,15 +1,13 @@
 //! The ways in which connections are made besides a plain `connect()`.
 
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nix::libc;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use waysteer_common::abi::names::{MARK_MASK, STEER_MARK};
 use waysteer_tests::bed::{self, Bed};
-use waysteer_tests::dial::Dial;
+use waysteer_tests::dial::{Dial, disconnect};
 
 use super::watched::Watched;
 
@@ -86,28 +84,6 @@ fn a_socket_that_is_connected_again_is_judged_again() -> Result<()> {
             disconnect(&stream)?;
         }
     }
-    Ok(())
-}
-
-/// `connect()` with `AF_UNSPEC`.
-fn disconnect(stream: &TcpStream) -> Result<()> {
-    let nowhere = libc::sockaddr {
-        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
-        sa_data: [0; 14],
-    };
-    // SAFETY: the address is a local of the size given.
-    let result = unsafe {
-        libc::connect(
-            stream.as_raw_fd(),
-            &raw const nowhere,
-            size_of::<libc::sockaddr>() as libc::socklen_t,
-        )
-    };
-    ensure!(
-        result == 0,
-        "disconnecting: {}",
-        std::io::Error::last_os_error()
-    );
     Ok(())
 }
 

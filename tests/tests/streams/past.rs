@@ -7,9 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use socket2::SockRef;
 use waysteer_common::abi::value::HandedOverValue;
 use waysteer_tests::bed::{Bed, Options};
-use waysteer_tests::dial::Dial;
+use waysteer_tests::dial::{Dial, disconnect};
 use waysteer_tests::peers::{Server, Service};
 use waysteer_tests::wait::wait_until;
 
@@ -61,17 +62,51 @@ fn fill(bed: &Bed, map: &Path, lines: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) 
 #[test]
 fn a_verdict_that_is_lost_on_the_way_is_made_again() -> Result<()> {
     let bed = Bed::new(&Options::default())?;
-    // Somebody is writing, everywhere and for good.
-    let mut value = vec![0; size_of::<HandedOverValue>()];
-    value[..8].copy_from_slice(&HandedOverValue::BUSY.to_ne_bytes());
-    let slots =
-        (0..HandedOverValue::SLOTS).map(|slot| (slot.to_ne_bytes().to_vec(), value.clone()));
-    fill(&bed, &map(&bed, "HANDED_OVER")?, slots)?;
+    lose_all(&bed)?;
     check_every_class(&bed)?;
     ensure!(
         entries(&map(&bed, "BYPASSED")?)? == 0,
         "something was handed over"
     );
+    Ok(())
+}
+
+/// What `connect()` hands over from now on is lost.
+fn lose_all(bed: &Bed) -> Result<()> {
+    // Somebody is writing, everywhere and for good.
+    let mut value = vec![0; size_of::<HandedOverValue>()];
+    value[..8].copy_from_slice(&HandedOverValue::BUSY.to_ne_bytes());
+    let slot = |slot: u32| (slot.to_ne_bytes().to_vec(), value.clone());
+    fill(
+        bed,
+        &map(bed, "HANDED_OVER")?,
+        (0..HandedOverValue::SLOTS).map(slot),
+    )
+}
+
+/// One socket, three times: steered; to loopback; and steered when the verdict is lost.
+#[test]
+fn a_socket_that_is_used_again_is_counted_for_what_was_judged() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    let client = &bed.pod("client").netns;
+    let _far = Server::start(&bed.pod("far").netns, "far", PORT, Service::Echo)?;
+    let _own = Server::start(client, "client", PORT, Service::Echo)?;
+    let far = SocketAddr::new(bed.address("far", false), PORT);
+    let counted = || -> Result<[u64; 2]> {
+        let opened = bed.metric("waysteer_connections_opened", &[])?;
+        Ok([opened, bed.metric("waysteer_connections_closed", &[])?])
+    };
+    let before = counted()?;
+    let stream = Dial::new().connect(client, far)?.stream;
+    disconnect(&stream)?;
+    SockRef::from(&stream).connect(&SocketAddr::from(([127, 0, 0, 1], PORT)).into())?;
+    disconnect(&stream)?;
+    lose_all(&bed)?;
+    SockRef::from(&stream).connect(&far.into())?;
+    // Ends it at once, as before.
+    disconnect(&stream)?;
+    let (expected, found) = (before.map(|count| count + 1), counted()?);
+    ensure!(found == expected, "{before:?}, then {found:?}");
     Ok(())
 }
 
