@@ -49,7 +49,13 @@ impl Segment {
     /// The first segment of a connection.
     #[inline(always)]
     pub fn is_syn(&self) -> bool {
-        self.flags & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
+        Self::is_opening(self.flags)
+    }
+
+    /// The same, of nothing but the flags.
+    #[inline(always)]
+    pub fn is_opening(flags: u8) -> bool {
+        flags & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
     }
 
     #[inline(always)]

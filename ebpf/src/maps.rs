@@ -17,8 +17,8 @@ use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
     BypassedValue, DropsToldValue, EndpointSetValue, EndpointValue, HandedOverValue,
-    LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue, SocketValue, TrafficValue,
-    VerdictValue, WorkloadValue,
+    LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue, SocketValue, SynCookiesValue,
+    TrafficValue, VerdictValue, WorkloadValue,
 };
 use waysteer_common::verdict::{COUNTER_SLOTS, PacketAction, TRAFFIC_SLOTS};
 
@@ -84,6 +84,9 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, VerdictValue, 65_536> = LruHashMap:
 pub(crate) static PACKET_FLOWS: LruHashMap<FlowKey, u8, 16_384> = LruHashMap::new();
 #[btf_map]
 pub(crate) static LOCAL_FLOWS: LruHashMap<TupleKey, LocalFlowValue, 65_536> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static SYN_COOKIES: Array<SynCookiesValue, 1> = Array::new();
 
 // Observation: read by the agent only.
 

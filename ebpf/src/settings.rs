@@ -28,3 +28,39 @@ static SOCKET_FLAGS: Global<u32> = Global::new(0);
 pub(crate) fn socket_flags() -> u32 {
     SOCKET_FLAGS.load()
 }
+
+/// Where a listener of this kernel counts the SYNs it is answering; 0 where it is not known.
+#[unsafe(no_mangle)]
+static LISTENER_QUEUE: Global<u32> = Global::new(0);
+
+#[inline(always)]
+pub(crate) fn listener_queue() -> u32 {
+    LISTENER_QUEUE.load()
+}
+
+/// Where a listener of this kernel has the most of them; 0 where it is not known.
+#[unsafe(no_mangle)]
+static LISTENER_BACKLOG: Global<u32> = Global::new(0);
+
+#[inline(always)]
+pub(crate) fn listener_backlog() -> u32 {
+    LISTENER_BACKLOG.load()
+}
+
+/// Where a socket of this kernel has its netns; 0 where it is not known.
+#[unsafe(no_mangle)]
+static SOCKET_NET: Global<u32> = Global::new(0);
+
+#[inline(always)]
+pub(crate) fn socket_net() -> u32 {
+    SOCKET_NET.load()
+}
+
+/// Where a netns of this kernel has `tcp_syncookies`; 0 where it is not known.
+#[unsafe(no_mangle)]
+static NET_SYNCOOKIES: Global<u32> = Global::new(0);
+
+#[inline(always)]
+pub(crate) fn net_syncookies() -> u32 {
+    NET_SYNCOOKIES.load()
+}

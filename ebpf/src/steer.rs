@@ -1,5 +1,6 @@
 //! The only place that marks, assigns and redirects.
 
+mod cookies;
 mod plain;
 mod reuse;
 
@@ -20,7 +21,7 @@ use waysteer_common::verdict::PacketAction;
 
 use crate::load::Skb;
 use crate::{report, settings};
-pub(crate) use plain::{is_of_connection, is_tcp_to_elsewhere};
+pub(crate) use plain::{continues_connection, is_tcp_to_elsewhere};
 pub(crate) use reuse::end_time_wait;
 
 const SOL_SOCKET: i32 = 1;
@@ -210,6 +211,7 @@ pub(crate) fn assign_to_listener(skb: Skb, v4: bool, port: u16) -> Assigned {
         // pose as the tunnel unless they were given one of them.
         Assigned::Impostor
     } else {
+        cookies::watch(listener);
         // SAFETY: the socket is referenced until the release below.
         match unsafe { bpf_sk_assign(skb.0.cast(), listener.cast(), 0) } {
             0 => Assigned::Yes,

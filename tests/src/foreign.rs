@@ -92,12 +92,32 @@ impl Foreign {
 
     /// Drops what comes in for an address's TCP port, and counts everything.
     pub fn dropping(netns: &NetNs, device: &str, to: SocketAddr) -> Result<Self> {
+        // If r0 != port, skip two.
+        let other = word(0x55, 0, 2, i32::from(to.port()));
+        Self::dropping_ports(netns, device, to.is_ipv4(), other)
+    }
+
+    /// The same, of this port and all above it.
+    pub fn dropping_from(netns: &NetNs, device: &str, to: SocketAddr) -> Result<Self> {
+        // If r0 < port, skip two.
+        let below = word(0xa5, 0, 2, i32::from(to.port()));
+        Self::dropping_ports(netns, device, to.is_ipv4(), below)
+    }
+
+    fn dropping_ports(netns: &NetNs, device: &str, v4: bool, is_other: u64) -> Result<Self> {
+        let (ethertype, protocol, header) = if v4 { (0x0800, 9, 20) } else { (0x86dd, 6, 40) };
         // Behind the Ethernet header and an IP header without options.
-        let offset = 14 + if to.is_ipv4() { 20 } else { 40 } + 2;
+        let offset = 14 + header + 2;
         let drop = [
-            // r0 = the half word at `offset`; if r0 != port, skip two.
+            // r0 = the ethertype; if r0 is another, skip six.
+            word(0x28, 0, 0, 12),
+            word(0x55, 0, 6, ethertype),
+            // r0 = the protocol; if r0 is not TCP, skip four.
+            word(0x30, 0, 0, 14 + protocol),
+            word(0x55, 0, 4, 6),
+            // r0 = the half word at `offset`.
             word(0x28, 0, 0, offset),
-            word(0x55, 0, 2, i32::from(to.port())),
+            is_other,
             word(0xb7, 0, 0, TCX_DROP),
             word(0x95, 0, 0, 0),
         ];

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -44,6 +45,21 @@ pub fn send_syn(
         let syn = segment(from, to, SYN, [FIRST, 0], &[]);
         socket.send_to(&syn, &SocketAddr::new(to.ip(), 0).into())?;
         wait_for_answer(&socket, from, to, Instant::now() + within)
+    })
+}
+
+/// Sends a SYN from each of the ports of an address of the namespace's own, and waits for nothing.
+/// Answers must be hidden from the kernel, which would reset them.
+pub fn send_syns(netns: &NetNs, from: IpAddr, ports: Range<u16>, to: SocketAddr) -> io::Result<()> {
+    netns.run(|| {
+        let socket = Socket::new(Domain::for_address(to), Type::RAW, Some(Protocol::TCP))?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        let to_host = SocketAddr::new(to.ip(), 0).into();
+        for port in ports {
+            let syn = segment(SocketAddr::new(from, port), to, SYN, [FIRST, 0], &[]);
+            socket.send_to(&syn, &to_host)?;
+        }
+        Ok(())
     })
 }
 

@@ -28,12 +28,22 @@ pub(super) enum BtfError {
     },
 }
 
-/// The offset of a field in a structure of the running kernel, in bytes.
-pub(super) fn field_offset(structure: &'static str, field: &'static str) -> Result<u32, BtfError> {
+/// A field, by the structures that it is in, each within the one before: with the field of each.
+pub(super) type Way = &'static [(&'static str, &'static str)];
+
+/// The offset of each field in its outermost structure, in bytes, in the running kernel.
+pub(super) fn offsets<const N: usize>(
+    ways: [Way; N],
+) -> Result<[Result<u32, BtfError>; N], BtfError> {
     let bytes = std::fs::read(Path::new(VMLINUX)).map_err(BtfError::Read)?;
     let btf = Btf::parse(&bytes).ok_or(BtfError::Format)?;
-    btf.field(structure, field)
-        .ok_or(BtfError::Absent { structure, field })
+    Ok(ways.map(|way| {
+        let offsets = way.iter().map(|&(structure, field)| {
+            btf.field(structure, field)
+                .ok_or(BtfError::Absent { structure, field })
+        });
+        offsets.sum()
+    }))
 }
 
 struct Btf<'a> {

@@ -23,13 +23,14 @@ use super::records::{RecordError, Records};
 ///
 /// `SOCKETS` and `PACKET_FLOWS` keep packets of steered connections from leaving in plaintext. A
 /// version that changes one of these has to bring a way to convert it.
-const INHERITED: [(&str, u32); 11] = [
+const INHERITED: [(&str, u32); 12] = [
     ("SOCKETS", 1),
     ("HANDED_OVER", 4),
     ("BYPASSED", 4),
     ("FLOWS", 1),
     ("PACKET_FLOWS", 1),
     ("LOCAL_FLOWS", 1),
+    ("SYN_COOKIES", 5),
     ("COUNTERS", 1),
     ("PACKET_COUNTERS", 1),
     ("TRAFFIC", 3),

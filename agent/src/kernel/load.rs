@@ -1,5 +1,6 @@
 //! Loading the kernel programs and their maps.
 
+mod fields;
 mod pinned;
 
 use std::borrow::Cow;
@@ -11,7 +12,9 @@ use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use thiserror::Error;
 
+use self::fields::Fields;
 pub(super) use self::pinned::PINNED_MAPS;
+use super::bpf;
 use super::explain::Explainer;
 use super::log::{self, KernelLog, LogError};
 use super::maps::{Maps, OpenError};
@@ -20,7 +23,6 @@ use super::object::Object;
 use super::observe::{Counters, DropReport, EventStream, FlowVerdicts, PodTraffic, VerdictReport};
 use super::pins::{self, Generation, PinError};
 use super::privileges::hint;
-use super::{bpf, btf};
 
 /// Every program of the object.
 pub const PROGRAMS: [&str; 9] = [
@@ -62,7 +64,7 @@ pub struct Programs {
     pub(super) elders: Vec<Generation>,
     object: Object,
     options: LoadOptions,
-    fields: SocketFields,
+    fields: Fields,
 }
 
 /// A second one of a program, over the same maps where these are pinned.
@@ -71,15 +73,6 @@ pub(super) struct Spare {
     // Dropped in this order.
     ebpf: Ebpf,
     _memory: GiveBack,
-}
-
-/// Where every socket of this kernel has a field; 0 where that is not known. The programs then do
-/// without: a source port that is used again at once needs a second SYN, and a connection's bytes
-/// may be counted wrong by one.
-#[derive(Clone, Copy, Debug)]
-struct SocketFields {
-    rcv_nxt: u32,
-    flags: u32,
 }
 
 /// What loading gives: each part for the one task that uses it.
@@ -145,8 +138,8 @@ impl Programs {
     ///
     /// With [`LoadOptions::default`], programs do what they are for.
     pub fn load(object: &Object, options: &LoadOptions) -> Result<Loaded, LoadError> {
-        let fields = SocketFields::find();
-        let mut ebpf = open(object, options, fields)?;
+        let fields = Fields::find();
+        let mut ebpf = open(object, options, &fields)?;
         for program in PROGRAMS {
             load_one(&mut ebpf, program)?;
         }
@@ -185,7 +178,7 @@ impl Programs {
 
     /// Loads a program once more: one program cannot be at a hook twice.
     pub(super) fn spare(&self, program: &'static str) -> Result<Spare, LoadError> {
-        let mut ebpf = open(&self.object, &self.options, self.fields)?;
+        let mut ebpf = open(&self.object, &self.options, &self.fields)?;
         load_one(&mut ebpf, program)?;
         Ok(Spare {
             ebpf,
@@ -200,7 +193,7 @@ impl Programs {
 
     /// Tries each program on its own, for a report that names all that fail.
     pub fn try_each(object: &Object) -> Result<Vec<Trial>, LoadError> {
-        let mut ebpf = open(object, &LoadOptions::default(), SocketFields::find())?;
+        let mut ebpf = open(object, &LoadOptions::default(), &Fields::find())?;
         Ok(PROGRAMS
             .map(|program| (program, try_one(&mut ebpf, program)))
             .into())
@@ -213,7 +206,7 @@ impl Spare {
     }
 }
 
-fn open(object: &Object, options: &LoadOptions, fields: SocketFields) -> Result<Ebpf, LoadError> {
+fn open(object: &Object, options: &LoadOptions, fields: &Fields) -> Result<Ebpf, LoadError> {
     let dry_run = u8::from(options.dry_run);
     let mut loader = EbpfLoader::new();
     // The kernel's types, which it has read by itself: tens of megabytes for relocations that our
@@ -222,8 +215,9 @@ fn open(object: &Object, options: &LoadOptions, fields: SocketFields) -> Result<
     loader.override_global("DRY_RUN", &dry_run, true);
     let log_level = log::LEVEL as u8;
     loader.override_global(log::LEVEL_GLOBAL, &log_level, true);
-    loader.override_global("TIME_WAIT_RCV_NXT", &fields.rcv_nxt, true);
-    loader.override_global("SOCKET_FLAGS", &fields.flags, true);
+    for (global, offset) in fields.globals() {
+        loader.override_global(global, offset, true);
+    }
     for (map, capacity) in &options.capacities {
         loader.map_max_entries(map, *capacity);
     }
@@ -239,22 +233,6 @@ fn open(object: &Object, options: &LoadOptions, fields: SocketFields) -> Result<
             hint: io_error(&source).map(hint).unwrap_or_default(),
             source: Box::new(source),
         })
-}
-
-impl SocketFields {
-    fn find() -> Self {
-        let offset = |field| {
-            btf::field_offset("sock_common", field).unwrap_or_else(|error| {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "the kernel's sockets cannot be looked into");
-                0
-            })
-        };
-        Self {
-            rcv_nxt: offset("skc_tw_rcv_nxt"),
-            flags: offset("skc_flags"),
-        }
-    }
 }
 
 fn try_one(ebpf: &mut Ebpf, program: &'static str) -> Result<Option<u32>, LoadError> {

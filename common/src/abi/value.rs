@@ -192,6 +192,20 @@ impl HandedOverValue {
 }
 
 wire! {
+    /// Value of `SYN_COOKIES`, in the order of the machine.
+    pub struct SynCookiesValue {
+        /// `bpf_ktime_get_ns` from which on no handshake of the tunnel's listeners is without a
+        /// socket; 0 where none ever was.
+        pub until: u64,
+    }
+}
+
+impl SynCookiesValue {
+    /// The kernel takes cookies that are up to two minutes old (`MAX_SYNCOOKIE_AGE`).
+    pub const LIFETIME_NS: u64 = 180_000_000_000;
+}
+
+wire! {
     /// What a socket carries, in socket storage `SOCKETS`.
     pub struct SocketValue {
         /// `bpf_ktime_get_ns` when the connection began; 0 where it is not counted, or not any more.

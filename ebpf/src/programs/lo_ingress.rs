@@ -42,7 +42,7 @@ fn is_plain(skb: Skb) -> bool {
     let mark = skb.mark();
     if mark & MARK_MASK != TUNNEL_MARK {
         steer::accept_packet_type(skb);
-        return steer::is_of_connection(skb);
+        return steer::continues_connection(skb);
     }
     let is_plain = steer::is_tcp_to_elsewhere(skb);
     if is_plain {

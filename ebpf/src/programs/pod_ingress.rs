@@ -26,7 +26,7 @@ fn ingress(skb: Skb) -> Action {
         report::action(PacketAction::VlanPassed);
         return Action::Next;
     }
-    if steer::is_of_connection(skb) {
+    if steer::continues_connection(skb) {
         return Action::Next;
     }
     let mut segment = Segment::default();

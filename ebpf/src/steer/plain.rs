@@ -8,13 +8,13 @@ use waysteer_common::packet::plain::{
 };
 use waysteer_common::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Packet as _, Segment};
 
-use super::look_up_raw;
+use super::{cookies, look_up_raw};
 use crate::load::Skb;
 
-/// Whether the packet is of a connection that exists or is being set up; else
-/// [`super::owner`] has to find out.
+/// Whether the packet is of a connection that exists or is being set up, or of none, and then for
+/// the stack to refuse; else [`super::owner`] has to find out.
 #[inline(never)]
-pub(crate) fn is_of_connection(skb: Skb) -> bool {
+pub(crate) fn continues_connection(skb: Skb) -> bool {
     match skb.ethertype() {
         ETHERTYPE_IPV4 => {
             let Some(mut head) = skb.load(0) else {
@@ -22,7 +22,8 @@ pub(crate) fn is_of_connection(skb: Skb) -> bool {
             };
             let head: &mut HeadV4 = &mut head;
             is_no_syn(flags_v4(head))
-                && is_connection(look_up_raw(skb, head[TUPLE_V4..].as_mut_ptr().cast(), 12))
+                && (!cookies::may_be_out()
+                    || is_connection(look_up_raw(skb, head[TUPLE_V4..].as_mut_ptr().cast(), 12)))
         }
         ETHERTYPE_IPV6 => {
             let Some(mut head) = skb.load(0) else {
@@ -30,7 +31,8 @@ pub(crate) fn is_of_connection(skb: Skb) -> bool {
             };
             let head: &mut HeadV6 = &mut head;
             is_no_syn(flags_v6(head))
-                && is_connection(look_up_raw(skb, head[TUPLE_V6..].as_mut_ptr().cast(), 36))
+                && (!cookies::may_be_out()
+                    || is_connection(look_up_raw(skb, head[TUPLE_V6..].as_mut_ptr().cast(), 36)))
         }
         _ => false,
     }
@@ -52,7 +54,7 @@ pub(crate) fn is_tcp_to_elsewhere(skb: Skb) -> bool {
 
 #[inline(always)]
 fn is_no_syn(flags: Option<u8>) -> bool {
-    flags.is_some_and(|flags| flags & Segment::SYN == 0)
+    flags.is_some_and(|flags| !Segment::is_opening(flags))
 }
 
 #[inline(always)]

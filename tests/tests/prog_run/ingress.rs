@@ -10,7 +10,7 @@ use waysteer_common::abi::names::{
 };
 use waysteer_common::verdict::PacketAction;
 
-use super::frame::{ACK, Kind, SYN, plain, shapes};
+use super::frame::{ACK, Kind, SYN, Shape, plain, shapes};
 use super::runner::{Code, Runner};
 
 /// Bits above waysteer's twelve, which are somebody else's.
@@ -29,22 +29,92 @@ fn addresses(port: u16) -> Result<[(SocketAddr, SocketAddr); 2]> {
     ])
 }
 
+/// Whether the programs take it in with one look.
+fn is_plain(shape: &Shape) -> bool {
+    ["plain", "do not fragment", "cut in the TCP header"].contains(&shape.name)
+}
+
+/// A listener on port `port` that is the tunnel's if it has the mark.
+fn listen(runner: &Runner, port: u16) -> Result<Socket> {
+    runner.netns.run(|| {
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+        socket.set_only_v6(false)?;
+        socket.bind(&format!("[::]:{port}").parse::<SocketAddr>()?.into())?;
+        socket.listen(16)?;
+        Ok(socket)
+    })
+}
+
+/// What becomes of a steered packet where nobody listens.
+fn steered(shape: &Shape, is_refused: bool) -> (Code, Option<PacketAction>) {
+    match shape.kind {
+        Kind::Tcp if is_refused && is_plain(shape) => (Code::Next, None),
+        Kind::Tcp | Kind::Tagged => (Code::Drop, Some(PacketAction::OutboundHeld)),
+        Kind::FirstFragment => (Code::Drop, Some(PacketAction::FragmentDropped)),
+        Kind::Unreadable => (Code::Drop, Some(PacketAction::UnreadableDropped)),
+        Kind::LaterFragment | Kind::Other => (Code::Next, None),
+    }
+}
+
+/// The same of a packet that comes to the pod.
+fn inbound(shape: &Shape, is_refused: bool) -> (Code, Option<PacketAction>) {
+    match shape.kind {
+        Kind::Tcp if is_refused && is_plain(shape) => (Code::Next, None),
+        Kind::Tcp => (Code::Drop, Some(PacketAction::InboundHeld)),
+        Kind::FirstFragment => (Code::Drop, Some(PacketAction::FragmentDropped)),
+        Kind::Unreadable => (Code::Drop, Some(PacketAction::UnreadableDropped)),
+        Kind::Tagged => (Code::Next, Some(PacketAction::VlanPassed)),
+        Kind::LaterFragment => (Code::Next, Some(PacketAction::FragmentPassed)),
+        Kind::Other => (Code::Next, None),
+    }
+}
+
 #[test]
 fn steered_packets_are_held_without_a_tunnel() -> Result<()> {
     let runner = Runner::new()?;
     let program = runner.program("lo_ingress")?;
     for (from, to) in addresses(80)? {
-        // Not only SYNs: under SYN cookies an ACK may be the first that matters.
-        for flags in [SYN, ACK] {
+        for (flags, is_refused) in [(SYN, false), (ACK, true), (SYN | ACK, true)] {
             for shape in shapes(from, to, flags) {
-                let (code, action) = match shape.kind {
-                    Kind::Tcp | Kind::Tagged => (Code::Drop, Some(PacketAction::OutboundHeld)),
-                    Kind::FirstFragment => (Code::Drop, Some(PacketAction::FragmentDropped)),
-                    Kind::Unreadable => (Code::Drop, Some(PacketAction::UnreadableDropped)),
-                    Kind::LaterFragment | Kind::Other => (Code::Next, None),
-                };
+                let (code, action) = steered(&shape, is_refused);
                 for mark in [STEER_MARK, FOREIGN | STEER_MARK] {
                     program.expect(shape.name, mark, &shape.frame, code, action)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Under SYN cookies an ACK may be the first packet that a listener remembers: from when one may have
+/// given a cookie until nobody can come with one any more.
+#[test]
+fn what_may_come_with_a_cookie_is_held_too() -> Result<()> {
+    for (name, port) in [
+        ("lo_ingress", OUTBOUND_PORT),
+        ("pod_ingress", INBOUND_PLAINTEXT_PORT),
+    ] {
+        let runner = Runner::new()?;
+        let program = runner.program(name)?;
+        let expected = |shape: &Shape, is_refused| match port {
+            OUTBOUND_PORT => steered(shape, is_refused),
+            _ => inbound(shape, is_refused),
+        };
+        // The default; then cookies for everybody; and what was given then is good for a while.
+        for (sysctl, is_refused) in [("1", true), ("2", false), ("1", false)] {
+            runner.netns.set_sysctl("net/ipv4/tcp_syncookies", sysctl)?;
+            let listener = listen(&runner, port)?;
+            listener.set_mark(TUNNEL_MARK)?;
+            let [(from, to), _] = addresses(80)?;
+            let failed = Some(PacketAction::AssignFailed);
+            let syn = plain(from, to, SYN);
+            program.expect("to the tunnel", STEER_MARK, &syn, Code::Drop, failed)?;
+            drop(listener);
+            for (from, to) in addresses(80)? {
+                for shape in shapes(from, to, ACK) {
+                    let (code, action) = expected(&shape, is_refused);
+                    let what = format!("{name}, tcp_syncookies {sysctl}, {}", shape.name);
+                    program.expect(&what, STEER_MARK, &shape.frame, code, action)?;
                 }
             }
         }
@@ -78,16 +148,9 @@ fn what_comes_to_the_pod_is_held_without_a_tunnel() -> Result<()> {
     let runner = Runner::new()?;
     let program = runner.program("pod_ingress")?;
     for (from, to) in addresses(80)? {
-        for flags in [SYN, ACK] {
+        for (flags, is_refused) in [(SYN, false), (ACK, true), (SYN | ACK, true)] {
             for shape in shapes(from, to, flags) {
-                let (code, action) = match shape.kind {
-                    Kind::Tcp => (Code::Drop, Some(PacketAction::InboundHeld)),
-                    Kind::FirstFragment => (Code::Drop, Some(PacketAction::FragmentDropped)),
-                    Kind::Unreadable => (Code::Drop, Some(PacketAction::UnreadableDropped)),
-                    Kind::Tagged => (Code::Next, Some(PacketAction::VlanPassed)),
-                    Kind::LaterFragment => (Code::Next, Some(PacketAction::FragmentPassed)),
-                    Kind::Other => (Code::Next, None),
-                };
+                let (code, action) = inbound(&shape, is_refused);
                 program.expect(shape.name, 0, &shape.frame, code, action)?;
             }
         }
@@ -130,13 +193,7 @@ fn a_listener_without_the_mark_gets_nothing() -> Result<()> {
         ("pod_ingress", INBOUND_PLAINTEXT_PORT),
     ] {
         let program = runner.program(program)?;
-        let listener = runner.netns.run(|| -> Result<Socket> {
-            let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
-            socket.set_only_v6(false)?;
-            socket.bind(&format!("[::]:{port}").parse::<SocketAddr>()?.into())?;
-            socket.listen(1)?;
-            Ok(socket)
-        })?;
+        let listener = listen(&runner, port)?;
         for (from, to) in addresses(80)? {
             let frame = plain(from, to, SYN);
             let impostor = Some(PacketAction::ImpostorListener);

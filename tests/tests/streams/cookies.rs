@@ -1,16 +1,22 @@
-//! SYN cookies for every connection: there is no request socket, and the third packet of the
-//! handshake must find the tunnel too.
+//! SYN cookies, for every connection or when too many are half open: there is no request socket, and
+//! the third packet of the handshake must find the tunnel too.
 
 use anyhow::{Context as _, Result, ensure};
 use std::net::SocketAddr;
 use waysteer_tests::bed::{self, Bed, Options};
 use waysteer_tests::dial::Dial;
+use waysteer_tests::foreign::Foreign;
 use waysteer_tests::netns::NetNs;
 use waysteer_tests::peers::{Server, Service};
+use waysteer_tests::raw::send_syns;
 
 use super::{PORT, echo};
 
 const ROUNDS: u64 = 20;
+/// More than the tunnel's listener keeps.
+const HALF_OPEN: u16 = 5_000;
+/// From this one on the external host sees no answers.
+const FIRST_HIDDEN: u16 = 40_000;
 
 fn force_cookies(netns: &NetNs) -> Result<()> {
     netns.set_sysctl("net/ipv4/tcp_syncookies", "2")
@@ -84,6 +90,36 @@ fn inbound() -> Result<()> {
         // HBONE connections are pooled.
         ensure!(cookies > ROUNDS, "{cookies} cookies");
         ensure!(hbone()? - connections == ROUNDS);
+    }
+    Ok(())
+}
+
+/// As the kernel does by itself.
+#[test]
+fn inbound_when_the_queue_is_full() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    let server = &bed.pod("server").netns;
+    let _server = Server::start(server, "server", PORT, Service::Echo)?;
+    let external = &bed.topology.external;
+    let range = format!("20000 {}", FIRST_HIDDEN - 1);
+    let sysctl = "net/ipv4/ip_local_port_range";
+    external.netns.set_sysctl(sysctl, &range)?;
+    let plain = || bed.metric("waysteer_tunnel_inbound_plain", &[]);
+    for v6 in [false, true] {
+        let to = SocketAddr::new(bed.address("server", v6), PORT);
+        let from = external.addresses.like(to.ip());
+        let hidden = SocketAddr::new(from, FIRST_HIDDEN);
+        let _hidden = Foreign::dropping_from(&external.netns, "eth0", hidden)?;
+        let (cookies, connections) = (cookies_received(server)?, plain()?);
+        for _ in 0..3 {
+            // Some of those before may have been given up.
+            let ports = FIRST_HIDDEN..FIRST_HIDDEN + HALF_OPEN;
+            send_syns(&external.netns, from, ports, to)?;
+            repeat(&external.netns, to)?;
+        }
+        let cookies = cookies_received(server)? - cookies;
+        ensure!(cookies >= ROUNDS, "{cookies} cookies");
+        ensure!(plain()? - connections == 3 * ROUNDS);
     }
     Ok(())
 }

@@ -103,6 +103,11 @@ pub(super) const NOTES: &[Note] = &[
         "the connection reaches the tunnel's 15006 like any other",
     ),
     note(
+        "SYN_COOKIES",
+        "until when packets that are no SYN may belong to a handshake without a socket",
+        "it cannot be full",
+    ),
+    note(
         "COUNTERS",
         "verdicts, by class and reason",
         "counts from the loading of the programs on",

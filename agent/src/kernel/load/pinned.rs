@@ -2,7 +2,7 @@
 
 /// The maps that are pinned, and so outlive the process: all that the programs share with an agent
 /// but its log.
-pub(in crate::kernel) const PINNED_MAPS: [&str; 26] = [
+pub(in crate::kernel) const PINNED_MAPS: [&str; 27] = [
     "SETTINGS",
     "PODS",
     "POD_ADDRESSES",
@@ -21,6 +21,7 @@ pub(in crate::kernel) const PINNED_MAPS: [&str; 26] = [
     "FLOWS",
     "PACKET_FLOWS",
     "LOCAL_FLOWS",
+    "SYN_COOKIES",
     "COUNTERS",
     "PACKET_COUNTERS",
     "TRAFFIC",
