@@ -3,6 +3,7 @@
 //! tested.
 
 mod bpf;
+mod empty;
 mod everywhere;
 
 use std::fs::File;
@@ -14,13 +15,13 @@ use anyhow::{Context as _, Result};
 use nix::net::if_::if_nametoindex;
 
 use crate::netns::NetNs;
-use bpf::{Request, count_calls, word};
+use bpf::{Request, count_calls, load, word};
+pub use empty::empty;
 pub use everywhere::Everywhere;
 
 // Of `linux/bpf.h`.
 const MAP_CREATE: i64 = 0;
 const MAP_LOOKUP: i64 = 1;
-const PROG_LOAD: i64 = 5;
 const LINK_CREATE: i64 = 28;
 const MAP_ARRAY: u32 = 2;
 const PROG_SCHED_CLS: u32 = 3;
@@ -225,19 +226,9 @@ impl Foreign {
         let mut code = count_calls(counter.as_raw_fd());
         code.extend(spec.body);
         code.extend([word(0xb7, 0, 0, spec.result), word(0x95, 0, 0, 0)]);
-        let license = c"GPL";
-        let mut request = Request::default();
-        request.put(spec.kind);
-        request.put(u32::try_from(code.len())?);
-        request.put_address(code.as_ptr().cast());
-        request.put_address(license.as_ptr().cast());
-        request.skip_to(48);
-        request.extend(Self::NAME.as_bytes());
-        request.skip_to(68);
         let is_packet_program = spec.kind == PROG_SCHED_CLS;
-        request.put(if is_packet_program { 0 } else { spec.hook });
-        // SAFETY: the code and the licence live until after the call.
-        let program = unsafe { request.open(PROG_LOAD) }.context("a foreign program")?;
+        let made_for = if is_packet_program { 0 } else { spec.hook };
+        let program = load(spec.kind, made_for, Self::NAME, &code).context("a foreign program")?;
         let mut request = Request::default();
         request.put(program.as_raw_fd() as u32);
         for field in [spec.target, spec.hook, spec.flags] {

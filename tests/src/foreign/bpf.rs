@@ -5,6 +5,8 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use nix::libc;
 
+const PROG_LOAD: i64 = 5;
+
 /// Adds one to the map's only value; r6 holds the context afterwards.
 pub(super) fn count_calls(map: i32) -> Vec<u64> {
     vec![
@@ -28,6 +30,22 @@ pub(super) fn word(code: u8, registers: u8, offset: i16, immediate: i32) -> u64 
     let [o0, o1] = offset.to_ne_bytes();
     let [i0, i1, i2, i3] = immediate.to_ne_bytes();
     u64::from_ne_bytes([code, registers, o0, o1, i0, i1, i2, i3])
+}
+
+/// Loads a program under a name of at most 15 bytes, for one hook where the kind wants to know it.
+pub(super) fn load(kind: u32, hook: u32, name: &str, code: &[u64]) -> io::Result<OwnedFd> {
+    let license = c"GPL";
+    let mut request = Request::default();
+    request.put(kind);
+    request.put(u32::try_from(code.len()).map_err(io::Error::other)?);
+    request.put_address(code.as_ptr().cast());
+    request.put_address(license.as_ptr().cast());
+    request.skip_to(48);
+    request.extend(name.as_bytes());
+    request.skip_to(68);
+    request.put(hook);
+    // SAFETY: the code and the licence live until after the call.
+    unsafe { request.open(PROG_LOAD) }
 }
 
 /// `union bpf_attr`, filled from its start.
