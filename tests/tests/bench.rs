@@ -9,9 +9,17 @@ use serde_json::Value;
 use waysteer::kernel::cgroup;
 use waysteer_tests::process::{Scratch, binary};
 
-/// The leg, by waysteer, by iptables and in a pod without agent, in every metric that is not of
-/// agents.
-const WAYS: usize = 3;
+/// The leg, by waysteer, by iptables and in a pod without agent; Passthrough and what is in it.
+const WAYS: [&str; 6] = [
+    "application to listener, waysteer",
+    "application to listener, iptables",
+    "loopback, pod without agent",
+    "Passthrough",
+    "rules and route alone, without agent",
+    EMPTY,
+];
+const EMPTY: &str = "rules, route and empty programs, without agent";
+/// Those that are not of agents.
 const METRICS: [&str; 7] = [
     "connect",
     "whole",
@@ -23,7 +31,7 @@ const METRICS: [&str; 7] = [
 ];
 
 #[test]
-fn the_leg_is_measured_and_nothing_is_left() -> Result<()> {
+fn ways_are_measured_and_nothing_is_left() -> Result<()> {
     let scratch = Scratch::new()?;
     let chart = scratch.path().join("bench.svg");
     let mut command = Command::new(binary("waysteer-bench")?);
@@ -32,7 +40,7 @@ fn the_leg_is_measured_and_nothing_is_left() -> Result<()> {
         "--rounds",
         "1",
         "--only",
-        "leg,packets",
+        "leg,passthrough,packets",
         "--json",
     ]);
     command.arg("--svg").arg(&chart).stdout(Stdio::piped());
@@ -44,20 +52,41 @@ fn the_leg_is_measured_and_nothing_is_left() -> Result<()> {
     let rows = report["rows"].as_array().context("rows")?;
     for metric in METRICS {
         let of_metric = rows.iter().filter(|row| row["metric"] == metric);
-        let ratios: Vec<f64> = of_metric
-            .filter_map(|row| row["ratio"][0].as_f64())
+        let ratios: Vec<(&str, f64)> = of_metric
+            .filter_map(|row| Some((row["way"].as_str()?, row["ratio"][0].as_f64()?)))
             .collect();
-        ensure!(ratios.len() == WAYS, "{metric}: {ratios:?}");
         ensure!(
-            ratios.iter().all(|ratio| *ratio > 0.0),
+            ratios.iter().map(|(way, _)| *way).eq(WAYS),
+            "{metric}: {ratios:?}"
+        );
+        ensure!(
+            ratios.iter().all(|(_, ratio)| *ratio > 0.0),
             "{metric}: {ratios:?}"
         );
     }
     // A request and its answer are one packet each, and run `lo_ingress` once each.
     let counted = report["tables"][0]["rows"].as_array().context("a table")?;
-    let of_leg = counted.iter().find(|row| row[1] == "lo_ingress");
-    let runs = of_leg.context("the program ran")?[4].as_str();
-    ensure!(runs == Some("2.00"), "{runs:?} runs for a request");
+    let ran = |way: &str, program: &str, column: usize| {
+        let of_both = |row: &&Value| row[0] == way && row[1] == program;
+        counted.iter().find(of_both).map(|row| row[column].clone())
+    };
+    let runs = ran(WAYS[0], "lo_ingress", 4);
+    ensure!(
+        runs == Some("2.00".into()),
+        "{runs:?} runs for a request on the leg"
+    );
+    // Empty programs are on the hooks that the agent's are on, and the client under them.
+    for (program, column) in [("connect4", 2), ("pod_ingress", 4), ("pod_egress", 4)] {
+        let runs = ran(EMPTY, program, column);
+        ensure!(
+            runs == Some("1.00".into()),
+            "{runs:?} runs of the empty {program}"
+        );
+        let ours = ran("Passthrough", program, column);
+        ensure!(runs == ours, "{ours:?} runs of {program}");
+    }
+    ensure!(ran(EMPTY, "sock_ops", 2).is_some(), "no empty sock_ops ran");
+    ensure!(ran(EMPTY, "lo_ingress", 2).is_none(), "it is not the leg");
     ensure!(fs::read_to_string(&chart)?.ends_with("</svg>\n"));
 
     let names = |directory: &Path| -> Result<Vec<String>> {

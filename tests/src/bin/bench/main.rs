@@ -32,7 +32,7 @@ use waysteer_tests::process::raise_file_limit;
 use report::Report;
 use rounds::Amount;
 use stage::Stage;
-use ways::{COMPARISONS, Topic, Way};
+use ways::Topic;
 
 /// How long anything may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -132,14 +132,7 @@ fn run(args: &Args) -> Result<()> {
 }
 
 fn measure(report: &mut Report, topics: &[Topic], amount: &Amount, args: &Args) -> Result<()> {
-    let mut ways: Vec<Way> = Vec::new();
-    for comparison in COMPARISONS {
-        for way in [comparison.base, comparison.way] {
-            if topics.contains(&comparison.topic) && !ways.iter().any(|of| of.name == way.name) {
-                ways.push(way);
-            }
-        }
-    }
+    let mut ways = ways::of_topics(topics);
     if topics.contains(&Topic::Micro) {
         let million = args.million.then_some(1_000_000);
         let sizes: Vec<usize> = SIZES.into_iter().chain(million).collect();

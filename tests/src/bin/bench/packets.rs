@@ -32,7 +32,7 @@ pub(crate) fn measure(stage: &Stage) -> Result<Table> {
     let _counting = enable_stats(Stats::RunTime).context("counting runs of programs")?;
     let mut rows = Vec::new();
     let ways = COMPARISONS.iter().map(|comparison| comparison.way);
-    for way in ways.filter(|way| !way.is_slow && stage.agent_of(way.from()).is_some()) {
+    for way in ways.filter(|way| !way.is_slow && has_programs(stage, way)) {
         // DirectLocal bypass is there twice.
         if rows
             .iter()
@@ -43,7 +43,7 @@ pub(crate) fn measure(stage: &Stage) -> Result<Table> {
         rows.extend(of_way(stage, &way)?);
     }
     Ok(Table {
-        title: "runs of the programs of the client's agent, each with its ns".to_owned(),
+        title: "runs of the programs at the client's hooks, each with its ns".to_owned(),
         columns: vec![
             "",
             "program",
@@ -91,9 +91,21 @@ fn since(before: Ran, after: Ran, of: u32) -> [String; 2] {
     [each, time]
 }
 
+fn has_programs(stage: &Stage, way: &Way) -> bool {
+    stage.agent_of(way.from()).is_some() || stage.empty_of(way.from()).is_some()
+}
+
 fn counted(stage: &Stage, way: &Way) -> Result<Counted> {
-    let agent = stage.agent_of(way.from()).context("a pod with an agent")?;
     let mut counted = Counted::new();
+    if let Some(empty) = stage.empty_of(way.from()) {
+        for program in PROGRAMS {
+            if let Some((count, nanoseconds)) = empty.ran(program)? {
+                counted.insert(program, Ran { count, nanoseconds });
+            }
+        }
+        return Ok(counted);
+    }
+    let agent = stage.agent_of(way.from()).context("a pod with an agent")?;
     for generation in pins::generations(agent.pins.path())? {
         for program in PROGRAMS {
             let path = generation.program(program);

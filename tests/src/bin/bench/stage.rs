@@ -10,11 +10,13 @@
 //! | `lclient` | node | `large`, if asked for | as `bypass`, and [`EXTRA`] workloads in its maps |
 //! | `plain`, `plain2` | node | none | |
 //! | `ruled` | node | none | rules and route as an enrolled pod has them |
+//! | [`HOOKED`] | node | none; empty programs on an agent's hooks | rules and route likewise |
 //! | `far`, `waypoint` | remote | `remote`; a waypoint | HBONE |
 //! | `far-plain` | remote | none | plain TCP |
 //! | external host | | none | nobody knows it |
 
 mod agents;
+mod hooks;
 mod iptables;
 mod mesh;
 mod rules;
@@ -31,6 +33,15 @@ use crate::server::{Server, StandIn};
 use crate::worker::{Place, processor};
 use agents::Agent;
 pub(crate) use agents::Kind;
+use hooks::Empty;
+
+/// Pods, each with a way of its own.
+pub(crate) const PODS: [&str; 11] = [
+    "leg", "rules", "client", "server", "tclient", "tserver", "lclient", "plain", "plain2",
+    "ruled", HOOKED,
+];
+pub(crate) const REMOTE_PODS: [&str; 3] = ["far", "far-plain", "waypoint"];
+const HOOKED: &str = "hooked";
 
 /// Where every server listens.
 pub(crate) const PORT: u16 = 8080;
@@ -47,6 +58,7 @@ pub(crate) struct Stage {
     _stand_ins: Vec<StandIn>,
     _ztunnel: Peer,
     pub(crate) agents: Vec<Agent>,
+    empty: Empty,
     waypoint: Process,
     pub(crate) topology: Topology,
     _parent: Parent,
@@ -59,13 +71,7 @@ impl Stage {
     pub(crate) fn new(with_large: bool) -> Result<Self> {
         let scratch = Scratch::new()?;
         let parent = Parent::new()?;
-        let topology = Topology::new(
-            &[
-                "leg", "rules", "client", "server", "tclient", "tserver", "lclient", "plain",
-                "plain2", "ruled",
-            ],
-            &["far", "far-plain", "waypoint"],
-        )?;
+        let topology = Topology::new(&PODS, &REMOTE_PODS)?;
         // So many connections a second leave as many in TIME_WAIT, each of them with a port.
         for pod in topology.pods() {
             pod.netns
@@ -94,13 +100,18 @@ impl Stage {
         for agent in &agents {
             agent.wait_until_ready()?;
         }
-        rules::lay(&topology.pod("ruled").netns)?;
+        let hooked = &topology.pod(HOOKED).netns;
+        for netns in [&topology.pod("ruled").netns, hooked] {
+            rules::lay(netns)?;
+        }
+        let empty = Empty::attach(hooked, &parent, &scratch)?;
         let iptables = iptables::redirect(&topology.pod("rules").netns);
         let mut stage = Self {
             servers: Vec::new(),
             _stand_ins: stand_ins,
             _ztunnel: ztunnel,
             agents,
+            empty,
             waypoint,
             topology,
             _parent: parent,
@@ -129,6 +140,11 @@ impl Stage {
             .find(|agent| agent.kind.pods().contains(&pod))
     }
 
+    /// The empty programs that a pod has in place of an agent's.
+    pub(crate) fn empty_of(&self, pod: &str) -> Option<&Empty> {
+        (pod == HOOKED).then_some(&self.empty)
+    }
+
     /// What works for others: agents and the waypoint.
     pub(crate) fn processes(&self) -> impl Iterator<Item = u32> {
         let agents = self.agents.iter().map(Agent::process);
@@ -136,10 +152,11 @@ impl Stage {
     }
 
     fn cgroup_of(&self, pod: &str) -> Option<&Cgroup> {
-        self.agent_of(pod).map(|agent| &agent.cgroup)
+        let of_agent = self.agent_of(pod).map(|agent| &agent.cgroup);
+        of_agent.or_else(|| self.empty_of(pod).map(|empty| &empty.cgroup))
     }
 
-    /// Where a client in a pod runs: under the hooks of the pod's agent, if it has one.
+    /// Where a client in a pod runs: under the pod's hooks, if it has any.
     pub(crate) fn client_place(&self, pod: &str) -> Place<'_> {
         Place {
             netns: &self.topology.pod(pod).netns,

@@ -1,5 +1,8 @@
 //! The ways that are compared, with what, and what they must reach.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::ValueEnum;
@@ -84,7 +87,7 @@ const PLAIN: Way = way("Direct, plain TCP", "client", "far-plain");
 const BYPASS: Way = way("DirectLocal bypass", "client", "server");
 const TUNNEL: Way = slow("DirectLocal over HBONE", "tclient", "tserver");
 
-pub(crate) const COMPARISONS: [Comparison; 16] = [
+pub(crate) const COMPARISONS: [Comparison; 17] = [
     Comparison {
         topic: Topic::Leg,
         way: way("application to listener, waysteer", "leg", "far"),
@@ -116,6 +119,16 @@ pub(crate) const COMPARISONS: [Comparison; 16] = [
     Comparison {
         topic: Topic::Passthrough,
         way: way("rules and route alone, without agent", "ruled", "external"),
+        base: EXTERNAL,
+        bars: &[],
+    },
+    Comparison {
+        topic: Topic::Passthrough,
+        way: way(
+            "rules, route and empty programs, without agent",
+            "hooked",
+            "external",
+        ),
         base: EXTERNAL,
         bars: &[],
     },
@@ -190,6 +203,19 @@ pub(crate) const COMPARISONS: [Comparison; 16] = [
         bars: &[],
     },
 ];
+
+/// All that some topics compare, each way once.
+pub(crate) fn of_topics(topics: &[Topic]) -> Vec<Way> {
+    let mut ways: Vec<Way> = Vec::new();
+    for comparison in COMPARISONS {
+        for way in [comparison.base, comparison.way] {
+            if topics.contains(&comparison.topic) && !ways.iter().any(|of| of.name == way.name) {
+                ways.push(way);
+            }
+        }
+    }
+    ways
+}
 
 impl Way {
     /// The pod that dials.

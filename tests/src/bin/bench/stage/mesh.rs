@@ -21,7 +21,7 @@ pub(super) fn file(topology: &Topology, extra: usize) -> String {
             "waypoint" => ("node2", "HBONE", "\"default/waypoint.example\": {}"),
             "server" => ("node1", "HBONE", "\"default/neighbour.example\": {}"),
             "far-plain" => ("node2", "TCP", ""),
-            "plain" | "plain2" | "rules" | "ruled" => ("node1", "TCP", ""),
+            "plain" | "plain2" | "rules" | "ruled" | "hooked" => ("node1", "TCP", ""),
             _ => ("node1", "HBONE", ""),
         };
         let _ = writeln!(
