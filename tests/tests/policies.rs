@@ -102,12 +102,20 @@ impl Scene {
                 &self.shut
             },
         );
+        let attempt = || {
+            let found = Dial::new().connect(&self.bed.pod(from).netns, to);
+            let found = found.context("connecting")?;
+            Ok(http::get(&found.stream, "server", "/secret")?)
+        };
+        self.wire.clear();
+        // It follows the mesh by itself, and may be later than the agent.
+        wait_until(PATIENCE, "the tunnel has the policy too", || {
+            attempt().is_err()
+        })?;
+        ensure!(self.wire.seen(b"/secret").is_empty(), "it was on the wire");
         let (mark, accepted) = (self.bed.mark()?, server.accepted().len());
         self.wire.clear();
-        let refused = Dial::new()
-            .connect(&self.bed.pod(from).netns, to)
-            .context("connecting")
-            .and_then(|found| Ok(http::get(&found.stream, "server", "/secret")?));
+        let refused: Result<http::Response> = attempt();
         ensure!(refused.is_err(), "{refused:?}");
         ensure!(
             server.accepted().len() == accepted,
