@@ -11,56 +11,47 @@ pub(crate) fn dry_run() -> bool {
     DRY_RUN.load() != 0
 }
 
-/// Where a `struct tcp_timewait_sock` of this kernel has `tw_rcv_nxt`; 0 where it is not known.
-#[unsafe(no_mangle)]
-static TIME_WAIT_RCV_NXT: Global<u32> = Global::new(0);
+/// Where a structure of this kernel has a field; 0 where it is not known.
+macro_rules! offset {
+    ($(#[$meta:meta])* $global:ident, $name:ident) => {
+        #[unsafe(no_mangle)]
+        static $global: Global<u32> = Global::new(0);
 
-#[inline(always)]
-pub(crate) fn time_wait_rcv_nxt() -> u32 {
-    TIME_WAIT_RCV_NXT.load()
+        $(#[$meta])*
+        #[inline(always)]
+        pub(crate) fn $name() -> u32 {
+            $global.load()
+        }
+    };
 }
 
-/// Where a socket of this kernel has its `skc_flags`; 0 where it is not known.
-#[unsafe(no_mangle)]
-static SOCKET_FLAGS: Global<u32> = Global::new(0);
-
-#[inline(always)]
-pub(crate) fn socket_flags() -> u32 {
-    SOCKET_FLAGS.load()
-}
-
-/// Where a listener of this kernel counts the SYNs it is answering; 0 where it is not known.
-#[unsafe(no_mangle)]
-static LISTENER_QUEUE: Global<u32> = Global::new(0);
-
-#[inline(always)]
-pub(crate) fn listener_queue() -> u32 {
-    LISTENER_QUEUE.load()
-}
-
-/// Where a listener of this kernel has the most of them; 0 where it is not known.
-#[unsafe(no_mangle)]
-static LISTENER_BACKLOG: Global<u32> = Global::new(0);
-
-#[inline(always)]
-pub(crate) fn listener_backlog() -> u32 {
-    LISTENER_BACKLOG.load()
-}
-
-/// Where a socket of this kernel has its netns; 0 where it is not known.
-#[unsafe(no_mangle)]
-static SOCKET_NET: Global<u32> = Global::new(0);
-
-#[inline(always)]
-pub(crate) fn socket_net() -> u32 {
-    SOCKET_NET.load()
-}
-
-/// Where a netns of this kernel has `tcp_syncookies`; 0 where it is not known.
-#[unsafe(no_mangle)]
-static NET_SYNCOOKIES: Global<u32> = Global::new(0);
-
-#[inline(always)]
-pub(crate) fn net_syncookies() -> u32 {
-    NET_SYNCOOKIES.load()
-}
+offset!(
+    /// `tw_rcv_nxt` of a `struct tcp_timewait_sock`.
+    TIME_WAIT_RCV_NXT,
+    time_wait_rcv_nxt
+);
+offset!(
+    /// `skc_flags` of a socket.
+    SOCKET_FLAGS,
+    socket_flags
+);
+offset!(
+    /// The netns of a socket.
+    SOCKET_NET,
+    socket_net
+);
+offset!(
+    /// How many SYNs a listener is answering.
+    LISTENER_QUEUE,
+    listener_queue
+);
+offset!(
+    /// How many a listener may be answering.
+    LISTENER_BACKLOG,
+    listener_backlog
+);
+offset!(
+    /// `tcp_syncookies` of a netns.
+    NET_SYNCOOKIES,
+    net_syncookies
+);
