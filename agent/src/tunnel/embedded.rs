@@ -131,8 +131,12 @@ impl EmbeddedTunnel {
         self.changes.send_modify(|ticks| *ticks += 1);
         let pod = self.pods.lock().await.remove(&netns);
         if let Some(pod) = pod {
-            pod.stop(Self::DRAIN).await;
+            self.let_go(netns, pod, Self::DRAIN).await;
         }
+    }
+
+    async fn let_go(&self, netns: u64, pod: Pod, drain: Duration) {
+        pod.stop(drain).await;
         // Each idle connection would keep the netns for as long as it is kept itself.
         self.shared.pool.retire(netns);
         self.shared.workshop.forget(netns);
@@ -159,7 +163,8 @@ impl EmbeddedTunnel {
     /// Closes all ports; connections may go on for so long.
     pub async fn drain(&self, at_most: Duration) {
         let pods = std::mem::take(&mut *self.pods.lock().await);
-        let stopping = pods.into_values().map(|pod| pod.stop(at_most));
+        let stopping = pods.into_iter();
+        let stopping = stopping.map(|(netns, pod)| self.let_go(netns, pod, at_most));
         futures_util::future::join_all(stopping).await;
         self.shared.pool.shutdown(Self::DRAIN).await;
     }
