@@ -7,7 +7,6 @@ mod mesh;
 mod packet;
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{TestRun as _, TestRunOptions};
@@ -22,7 +21,7 @@ use mesh::Destination;
 
 /// So many fit into the ring buffer, which is emptied in between.
 const AT_ONCE: usize = 4_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 const RUNS: u32 = 100_000;
 /// `struct __sk_buff` as far as the mark.
 const CONTEXT: usize = 12;
@@ -171,7 +170,7 @@ impl Bed {
                 }
                 Ok(())
             };
-            let (mut count, mut time) = (0, Duration::ZERO);
+            let mut rounds = Vec::new();
             // Once for the caches.
             for is_measured in [false, true] {
                 for round in 0..ROUNDS {
@@ -179,16 +178,17 @@ impl Bed {
                     worker.run(move || dial(round))?;
                     let after = self.info("connect4")?;
                     if is_measured {
-                        count += after.run_count() - before.run_count();
-                        time += after.run_time() - before.run_time();
+                        let count = after.run_count() - before.run_count();
+                        let time = after.run_time() - before.run_time();
+                        let each = time.as_nanos().checked_div(count.into());
+                        let each = each.with_context(|| format!("{what}: the hook did not run"))?;
+                        rounds.push(each);
                     }
                     while self.loaded.events.take().is_some() {}
                 }
             }
-            let each = time.as_nanos().checked_div(count.into());
-            let each = each.with_context(|| format!("{what}: the hook did not run"))?;
             let name = [name.to_owned(), what.to_owned()];
-            values.push((name, each));
+            values.push((name, median(rounds)?));
         }
         Ok(values)
     }
@@ -200,13 +200,17 @@ impl Bed {
             let frame = packet::syn(mesh::CLIENT, destination.pick(self.workloads, 1));
             let mut context = [0; CONTEXT];
             context[8..].copy_from_slice(&mark.to_ne_bytes());
-            let mut options = TestRunOptions::new();
-            options.data_in = Some(&frame);
-            options.ctx_in = Some(&context);
-            options.repeat = RUNS;
-            let ran = self.pod.run(|| classifier.test_run(options))?;
+            let mut rounds = Vec::new();
+            for _ in 0..ROUNDS {
+                let mut options = TestRunOptions::new();
+                options.data_in = Some(&frame);
+                options.ctx_in = Some(&context);
+                options.repeat = RUNS;
+                let ran = self.pod.run(|| classifier.test_run(options))?;
+                rounds.push(ran.duration.as_nanos());
+            }
             let name = [program.to_owned(), what.to_owned()];
-            values.push((name, ran.duration.as_nanos()));
+            values.push((name, median(rounds)?));
         }
         Ok(values)
     }
@@ -225,4 +229,11 @@ impl Bed {
         };
         PROGRAMS.iter().map(of).collect()
     }
+}
+
+/// Of the rounds: in some the machine has done something else meanwhile.
+fn median(mut rounds: Vec<u128>) -> Result<u128> {
+    rounds.sort_unstable();
+    let middle = rounds.get(rounds.len() / 2);
+    middle.copied().context("nothing was measured")
 }
