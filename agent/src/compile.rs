@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use waysteer_common::abi::key::CidrKey;
 use waysteer_common::abi::settings::SettingsValue;
+use waysteer_common::abi::value::MeshCidr;
 
 use crate::model::{Delta, Mesh};
 use dirty::Dirty;
@@ -64,7 +65,10 @@ impl Compiler {
                 &mut tables.mesh_cidrs,
                 &mut changes.mesh_cidrs,
                 key,
-                Some(1),
+                Some(match tables::holds_v4(cidr) {
+                    true => MeshCidr::V6_ONLY,
+                    false => MeshCidr::ALL,
+                }),
             );
         }
         compiler.index.node = node;

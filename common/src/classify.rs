@@ -144,11 +144,14 @@ fn find_service<'a, L: Lookup>(
         namespace: flow.pod.namespace,
         address: flow.destination.octets(),
     };
-    if let Some(own) = lookup.service_cidr(&key) {
+    if let Some(own) = lookup.service_cidr(&key)
+        && own.is_for(&flow.destination)
+    {
         return Some(own);
     }
     key.namespace = U64::ZERO;
-    lookup.service_cidr(&key)
+    let public = lookup.service_cidr(&key)?;
+    public.is_for(&flow.destination).then_some(public)
 }
 
 /// Rows 3 to 6.

@@ -10,7 +10,7 @@ use waysteer_common::abi::key::{
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, PolicyValue, ServiceValue, WorkloadValue,
+    EndpointSetValue, EndpointValue, MeshCidr, PolicyValue, ServiceValue, WorkloadValue,
 };
 use waysteer_common::addr::Address;
 use waysteer_common::classify::{Flow, Lookup, classify_into};
@@ -157,7 +157,8 @@ impl Lookup for Maps {
 
     #[inline(always)]
     fn in_mesh(&self, address: &Address) -> bool {
-        MESH_CIDRS.get(&Key::new(128, address.octets())).is_some()
+        let found = MESH_CIDRS.get(&Key::new(128, address.octets()));
+        found.is_some_and(|value| MeshCidr::is_for(*value, address))
     }
 
     #[inline(always)]

@@ -125,13 +125,15 @@ impl Follower {
             }
         }
         let mut rejections = mesh.rejected.values();
-        let mut blocks = mesh
-            .services
-            .values()
-            .flat_map(|service| &service.cidr_vips);
         let unknown = IpAddr::from([203, 0, 113, 9]);
-        if !blocks.any(|block| block.cidr.contains(&unknown))
-            && (!mesh.complete || rejections.any(|rejection| rejection.addresses_unknown))
+        let is_known = is_claimed(&unknown)
+            || mesh.services.values().any(|service| {
+                let mut vips = service.vips.iter();
+                let mut blocks = service.cidr_vips.iter();
+                vips.any(|vip| vip.address == unknown)
+                    || blocks.any(|block| block.cidr.contains(&unknown))
+            });
+        if !is_known && (!mesh.complete || rejections.any(|rejection| rejection.addresses_unknown))
         {
             self.is_steered(unknown, "not known yet");
         }

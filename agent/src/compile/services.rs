@@ -14,6 +14,7 @@ use super::index::{Index, public_choice};
 use super::output::{Output, put};
 use super::place::is_grouped;
 use super::registry::Waypoint;
+use super::tables::holds_v4;
 use crate::address::to_wire;
 use crate::model::{LoadBalancerMode, NamespacedName, Service, Text};
 
@@ -81,7 +82,12 @@ pub(super) fn compile_block(index: &Index, output: &mut Output, block: &IpNet) {
     let before = replace(&mut output.block_namespaces, block, namespaces);
     for namespace in before.iter().chain(entries.keys()).chain(&[0]) {
         let key = cidr_key(*namespace, block);
-        let value = entries.get(namespace).copied();
+        let value = entries.get(namespace).copied().map(|mut value| {
+            if holds_v4(block) {
+                value.flags |= ServiceValue::V6_ONLY;
+            }
+            value
+        });
         let changes = &mut output.changes.service_cidrs;
         put(&mut output.tables.service_cidrs, changes, key, value);
     }

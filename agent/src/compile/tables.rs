@@ -9,7 +9,8 @@ use waysteer_common::abi::key::{
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, PodAddressValue, PolicyValue, ServiceValue, WorkloadValue,
+    EndpointSetValue, EndpointValue, MeshCidr, PodAddressValue, PolicyValue, ServiceValue,
+    WorkloadValue,
 };
 use waysteer_common::addr::Address;
 use waysteer_common::classify::Lookup;
@@ -142,7 +143,7 @@ impl<R: Fn() -> u32> Lookup for TableLookup<'_, R> {
             let data = masked(address.octets(), prefix);
             self.tables.mesh_cidrs.get(&CidrTableKey { prefix, data })
         })
-        .is_some()
+        .is_some_and(|value| MeshCidr::is_for(*value, address))
     }
 
     fn random(&self) -> u32 {
@@ -169,4 +170,11 @@ pub(super) fn prefix_of(block: &IpNet) -> ([u8; 16], u32) {
         IpNet::V6(_) => prefix,
     };
     (masked(to_wire(block.network()).octets(), prefix), prefix)
+}
+
+/// Whether a block of IPv6 has the v4-mapped addresses within: where keys are of both families, it
+/// has all of IPv4.
+pub(super) fn holds_v4(block: &IpNet) -> bool {
+    let (first, prefix) = prefix_of(block);
+    prefix < 96 && masked(Address::from_v4([0; 4]).octets(), prefix) == first
 }

@@ -17,6 +17,8 @@ use crate::source::file::{FileState, parse_mesh};
 #[path = "../../../tests/src/cases.rs"]
 #[expect(unreachable_pub, reason = "the file is a module of another crate too")]
 mod cases;
+
+mod blocks;
 mod history;
 mod policies;
 mod rejected;

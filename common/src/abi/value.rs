@@ -76,6 +76,29 @@ impl ServiceValue {
     flag!(/** Some namespaces have an entry of their own for this address. */ NAMESPACED = 4);
     flag!(/** Nothing is visible here to clients of other namespaces. */ HIDDEN = 5);
     flag!(/** The source's entry was rejected, or says what this version does not know. */ INVALID = 6);
+    flag!(/** A block of IPv6 that has the v4-mapped addresses within, which are not meant. */ V6_ONLY = 7);
+
+    /// Whether an entry of `SERVICE_CIDRS` is meant for an address that it was found by.
+    #[inline(always)]
+    pub fn is_for(&self, address: &Address) -> bool {
+        self.flags.get() & Self::V6_ONLY == 0 || !address.is_v4()
+    }
+}
+
+/// Values of `MESH_CIDRS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeshCidr;
+
+impl MeshCidr {
+    pub const ALL: u8 = 1;
+    /// As [`ServiceValue::V6_ONLY`].
+    pub const V6_ONLY: u8 = 2;
+
+    /// Whether an entry is meant for an address that it was found by.
+    #[inline(always)]
+    pub fn is_for(value: u8, address: &Address) -> bool {
+        value != Self::V6_ONLY || !address.is_v4()
+    }
 }
 
 wire! {
