@@ -92,6 +92,23 @@ impl Scene {
         self.wire.sum(sent).packets
     }
 
+    fn request(&self, from: &str, to: SocketAddr) -> Result<http::Response> {
+        let found = Dial::new().connect(&self.bed.pod(from).netns, to);
+        let found = found.context("connecting")?;
+        Ok(http::get(&found.stream, "server", "/secret")?)
+    }
+
+    /// The tunnel follows the mesh by itself, and may be later than the agent with a new policy.
+    fn wait_for_tunnel(&self, from: &str) -> Result<()> {
+        self.wire.clear();
+        wait_until(PATIENCE, "the tunnel has the policy too", || {
+            let is_refused = |v6| self.request(from, self.to(PORT, v6)).is_err();
+            is_refused(false) && is_refused(true)
+        })?;
+        ensure!(self.wire.seen(b"/secret").is_empty(), "it was on the wire");
+        Ok(())
+    }
+
     /// Is left to the tunnel, which enforces no policy and so lets nobody in where one applies.
     fn ensure_tunnelled(&self, from: &str, port: u16, v6: bool, reason: &str) -> Result<()> {
         let (to, server) = (
@@ -102,20 +119,9 @@ impl Scene {
                 &self.shut
             },
         );
-        let attempt = || {
-            let found = Dial::new().connect(&self.bed.pod(from).netns, to);
-            let found = found.context("connecting")?;
-            Ok(http::get(&found.stream, "server", "/secret")?)
-        };
-        self.wire.clear();
-        // It follows the mesh by itself, and may be later than the agent.
-        wait_until(PATIENCE, "the tunnel has the policy too", || {
-            attempt().is_err()
-        })?;
-        ensure!(self.wire.seen(b"/secret").is_empty(), "it was on the wire");
         let (mark, accepted) = (self.bed.mark()?, server.accepted().len());
         self.wire.clear();
-        let refused: Result<http::Response> = attempt();
+        let refused = self.request(from, to);
         ensure!(refused.is_err(), "{refused:?}");
         ensure!(
             server.accepted().len() == accepted,
@@ -188,6 +194,7 @@ fn a_policy_that_changes_counts_for_the_next_connection() -> Result<()> {
     }
     write(&scene.bed, &only("other"))?;
     scene.wait_for("client", PORT, "LocalPolicy")?;
+    scene.wait_for_tunnel("client")?;
     for v6 in [false, true] {
         scene.ensure_tunnelled("client", PORT, v6, "LocalPolicy")?;
         scene.ensure_bypassed("other", PORT, v6)?;
@@ -206,6 +213,7 @@ fn a_policy_that_changes_counts_for_the_next_connection() -> Result<()> {
     let missing = "- {name: missing, namespace: default}\n";
     write(&scene.bed, missing)?;
     scene.wait_for("client", PORT, "LocalNotEvaluated")?;
+    scene.wait_for_tunnel("client")?;
     for v6 in [false, true] {
         scene.ensure_tunnelled("client", PORT, v6, "LocalNotEvaluated")?;
         let (_, why) = scene.explain("client", PORT, v6)?;
