@@ -4,14 +4,17 @@ pub(crate) mod held;
 mod times;
 
 use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use waysteer_tests::admin;
 use waysteer_tests::bed::{Bed, Options, TunnelKind};
 use waysteer_tests::dial::Dial;
 use waysteer_tests::load::{Load, Wire};
+use waysteer_tests::peers::{Server, Service};
 use waysteer_tests::wait::wait_until;
 
 use held::Held;
@@ -83,6 +86,38 @@ fn nothing_is_left_of_five_hundred_pods() -> Result<()> {
         "grown by {grown} KiB: {quarters:?}"
     );
     load.finish_whole(&wire)?;
+    Ok(())
+}
+
+/// A tunnel that drains is told of no pods any more; that one has a connection is nothing to the others.
+#[test]
+fn a_pod_is_let_go_while_a_tunnel_drains() -> Result<()> {
+    let mut bed = Bed::new(&Options {
+        tunnel: TunnelKind::StandIn,
+        ..Options::default()
+    })?;
+    let netns = &bed.pod("far").netns;
+    let _far = Server::start(netns, "far", 8080, Service::Echo)?;
+    let far = SocketAddr::new(bed.address("far", false), 8080);
+    let kept = Dial::new().connect(&bed.pod("client").netns, far)?.stream;
+    let echo = || -> Result<()> {
+        (&kept).write_all(b"hello")?;
+        Ok((&kept).read_exact(&mut [0; 5])?)
+    };
+    echo()?;
+    let mut churn = Churn::of(1);
+    churn.add(&mut bed)?;
+    bed.start_ztunnel()?;
+    bed.wait_for_ztunnel()?;
+    bed.ztunnels[0].signal(Signal::SIGTERM)?;
+    bed.ztunnels[0].wait_for_log(PATIENCE, "draining")?;
+    churn.remove_all(&mut bed)?;
+    // Sooner than pooled connections end that nobody uses.
+    wait_until(PATIENCE, "the namespace is gone", || {
+        held::pod_links(&bed).is_ok_and(|links| links == bed.topology.node.pods.len())
+    })?;
+    echo()?;
+    ensure!(bed.ztunnels[0].is_running(), "it has cut its streams");
     Ok(())
 }
 

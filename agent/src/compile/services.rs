@@ -71,23 +71,29 @@ pub(super) fn compile_vip(index: &Index, output: &mut Output, address: IpAddr) {
 /// length of its prefix.
 pub(super) fn compile_block(index: &Index, output: &mut Output, block: &IpNet) {
     let services = index.services_of_block(block);
+    let families = match holds_v4(block) {
+        true => ServiceValue::V6_ONLY,
+        false => 0,
+    };
+    let value = |service| {
+        let value = value(index, service);
+        ServiceValue {
+            flags: value.flags | families,
+            ..value
+        }
+    };
     let own = by_namespace(&services).into_iter();
     let mut entries: BTreeMap<u64, ServiceValue> = own
-        .map(|(namespace, service)| (namespace_id(namespace), value(index, service)))
+        .map(|(namespace, service)| (namespace_id(namespace), value(service)))
         .collect();
     let namespaces = entries.keys().copied().collect();
     if let Some(service) = public_choice(&services) {
-        entries.insert(0, value(index, service));
+        entries.insert(0, value(service));
     }
     let before = replace(&mut output.block_namespaces, block, namespaces);
     for namespace in before.iter().chain(entries.keys()).chain(&[0]) {
         let key = cidr_key(*namespace, block);
-        let value = entries.get(namespace).copied().map(|mut value| {
-            if holds_v4(block) {
-                value.flags |= ServiceValue::V6_ONLY;
-            }
-            value
-        });
+        let value = entries.get(namespace).copied();
         let changes = &mut output.changes.service_cidrs;
         put(&mut output.tables.service_cidrs, changes, key, value);
     }

@@ -208,6 +208,26 @@ fn tunnel_mode_steers_neighbours() -> Result<()> {
     Ok(())
 }
 
+/// Keys of both families are of one space, IPv4 within IPv6.
+#[test]
+fn all_of_ipv6_is_nothing_of_ipv4() -> Result<()> {
+    let mut kernel = Kernel::load()?;
+    let everything = Node {
+        mesh_cidrs: vec!["::/0".parse()?],
+        ..node()?
+    };
+    kernel.apply(&mesh()?, &everything)?;
+    for (to, reason) in [
+        ("192.0.2.1:80", Reason::Unknown),
+        ("[2001:db8:9::9]:80", Reason::UnknownInMesh),
+    ] {
+        let verdict = kernel.explain("client", to.parse()?)?;
+        ensure!(verdict.reason == reason, "{to}: {verdict:?}");
+        ensure!(kernel.decide("client", to.parse()?, 1)? == verdict, "{to}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_a_rejected_entry_claims_is_steered() -> Result<()> {
     let mut kernel = Kernel::load()?;
