@@ -3,11 +3,15 @@
 use aya_ebpf::bindings::{
     __sk_buff, bpf_hdr_start_off::BPF_HDR_START_NET, bpf_sock, bpf_sock_addr, bpf_sock_ops,
 };
-use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_skb_load_bytes_relative};
+use aya_ebpf::helpers::generated::{
+    bpf_skb_load_bytes, bpf_skb_load_bytes_relative, bpf_skc_to_tcp_sock,
+};
 use core::mem::MaybeUninit;
 use waysteer_common::abi::key::TupleKey;
 use waysteer_common::addr::Address;
 use waysteer_common::packet::{self, Packet, Parsed, Segment};
+
+use crate::settings;
 
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
@@ -194,6 +198,27 @@ pub(crate) fn sending_socket(skb: Skb) -> *mut bpf_sock {
     let socket = unsafe { (*skb.0).__bindgen_anon_2 };
     // SAFETY: the union has this one field besides padding.
     unsafe { socket.sk }
+}
+
+/// The device by which the peer of a connected socket was heard last, or that of the connection
+/// before; `None` where that is not known. The kernel does not note it of packets that arrive while the
+/// socket is in use.
+#[inline(always)]
+pub(crate) fn receiving_device(socket: *mut bpf_sock) -> Option<u32> {
+    let offset = settings::socket_receiving_device();
+    if offset == 0 {
+        return None;
+    }
+    // SAFETY: the socket is one that the verifier vouches for.
+    let socket = unsafe { bpf_skc_to_tcp_sock(socket.cast()) }.cast::<u8>();
+    if socket.is_null() {
+        return None;
+    }
+    // SAFETY: the kernel's own type information has the field there, and the verifier checks it.
+    let field = unsafe { socket.add(offset as usize) };
+    // SAFETY: as above.
+    let device = unsafe { field.cast::<u32>().read_volatile() };
+    (device != 0).then_some(device)
 }
 
 /// The states that a socket is coming from and going to, of a state event.

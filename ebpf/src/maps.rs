@@ -16,7 +16,7 @@ use waysteer_common::abi::key::{
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    BypassedValue, DropsToldValue, EndpointSetValue, EndpointValue, HandedOverValue,
+    ConnectionValue, DropsToldValue, EndpointSetValue, EndpointValue, HandedOverValue,
     LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue, SocketValue, SynCookiesValue,
     TrafficValue, VerdictValue, WorkloadValue,
 };
@@ -77,9 +77,10 @@ pub(crate) static SOCKETS: SkStorage<SocketValue> = SkStorage::new();
 #[btf_map]
 pub(crate) static HANDED_OVER: Array<HandedOverValue, 4_096> = Array::new();
 #[btf_map]
-pub(crate) static BYPASSED: HashMap<CookieKey, BypassedValue, 65_536, ON_DEMAND> = HashMap::new();
+pub(crate) static CONNECTIONS: HashMap<CookieKey, ConnectionValue, 65_536, ON_DEMAND> =
+    HashMap::new();
 #[btf_map]
-pub(crate) static FLOWS: LruHashMap<FlowKey, VerdictValue, 65_536> = LruHashMap::new();
+pub(crate) static FLOWS: HashMap<FlowKey, VerdictValue, 65_536, ON_DEMAND> = HashMap::new();
 #[btf_map]
 pub(crate) static PACKET_FLOWS: LruHashMap<FlowKey, u8, 16_384> = LruHashMap::new();
 #[btf_map]

@@ -36,6 +36,11 @@ offset!(
     socket_flags
 );
 offset!(
+    /// The index of the device by which a socket has received last.
+    SOCKET_RECEIVING_DEVICE,
+    socket_receiving_device
+);
+offset!(
     /// The netns of a socket.
     SOCKET_NET,
     socket_net

@@ -27,7 +27,8 @@ pub(crate) use reuse::end_time_wait;
 const SOL_SOCKET: i32 = 1;
 const SO_MARK: i32 = 36;
 const SO_BINDTOIFINDEX: i32 = 62;
-const LOOPBACK_INDEX: u32 = 1;
+/// Of `lo`, in every netns.
+pub(crate) const LOOPBACK_INDEX: u32 = 1;
 const PACKET_HOST: u32 = 0;
 
 /// What a packet program wants of the kernel.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -10,6 +9,7 @@ use serde::Serialize;
 use super::{files, netns};
 use crate::error::chain;
 use crate::kernel::attach::detach_all;
+use crate::kernel::connections::Verdicts;
 use crate::kernel::estate::forget_pods;
 use crate::kernel::expedite;
 use crate::kernel::pins::{self, Generation, PinRoot};
@@ -170,16 +170,16 @@ pub(super) fn remove(root: PinRoot, errors: &mut Vec<String>) {
     }
 }
 
-/// The maps in which the programs of all generations have left their verdicts on sockets.
-fn verdicts(generations: &[Generation], errors: &mut Vec<String>) -> Vec<OwnedFd> {
-    let mut maps = Vec::new();
+/// What the programs of all generations have said of sockets.
+fn verdicts(generations: &[Generation], errors: &mut Vec<String>) -> Vec<Verdicts> {
+    let mut all = Vec::new();
     for generation in generations {
-        match generation.verdict_map() {
-            Ok(map) => maps.extend(map),
+        match Verdicts::of(generation) {
+            Ok(verdicts) => all.push(verdicts),
             Err(error) => errors.push(chain(&error)),
         }
     }
-    maps
+    all
 }
 
 fn known(records: &Records, errors: &mut Vec<String>) -> BTreeMap<u64, Record> {

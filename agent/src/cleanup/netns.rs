@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::inventory::{CONNECTIONS, Item, name};
 use crate::error::chain;
 use crate::kernel::attach::PodLinks;
+use crate::kernel::connections::Verdicts;
 use crate::kernel::netns::PodNetns;
 use crate::kernel::pins::Generation;
 use crate::kernel::records::{Record, Records};
@@ -22,7 +22,7 @@ use crate::kernel::traces::{self, NetnsTraces};
 pub(super) fn list(
     root: &Path,
     records: &BTreeMap<u64, Record>,
-    verdicts: &[OwnedFd],
+    verdicts: &[Verdicts],
     items: &mut Vec<Item>,
 ) {
     let before = |cookie| records.get(&cookie).map(|record| record.before.clone());
@@ -51,7 +51,7 @@ pub(super) fn list(
 pub(super) fn release(
     generations: &[Generation],
     pods: &[(u64, Record)],
-    verdicts: &[OwnedFd],
+    verdicts: &[Verdicts],
     errors: &mut Vec<String>,
 ) -> BTreeSet<u64> {
     let recorded: BTreeMap<u64, &Record> = pods.iter().map(|(c, r)| (*c, r)).collect();
@@ -82,7 +82,7 @@ pub(super) fn release(
 /// are not to be found any more, because a netns without a path and a process ends.
 pub(super) fn remove_recorded(
     pods: &[(u64, Record)],
-    verdicts: &[OwnedFd],
+    verdicts: &[Verdicts],
     errors: &mut Vec<String>,
 ) -> Vec<u64> {
     let mut wanted: BTreeMap<u64, &Record> = pods.iter().map(|(c, r)| (*c, r)).collect();
@@ -107,7 +107,7 @@ pub(super) fn remove_recorded(
 /// Undoes what nobody has written down.
 pub(super) fn remove_orphans(root: &Path, known: &[(u64, Record)], errors: &mut Vec<String>) {
     // The maps have gone with the pins: by marks alone.
-    let verdicts: &[OwnedFd] = &[];
+    let verdicts: &[Verdicts] = &[];
     let known: BTreeSet<u64> = known.iter().map(|(cookie, _)| *cookie).collect();
     let others = others(root);
     for path in traces::namespaces([]) {

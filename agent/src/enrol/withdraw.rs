@@ -68,7 +68,7 @@ impl Enroller {
 
     /// With the programs that are left.
     fn end_connections(&self, netns: &PodNetns, mut links: PodLinks) -> Result<usize, EnrolError> {
-        let verdicts = self.programs().verdict_maps()?;
+        let verdicts = self.programs().verdicts()?;
         let end = |which| netns.run(|| connections::end_here(&verdicts, which));
         if netns.is_replaced() {
             // Taking a program off waits for all processors to pass by. Where the pod has ended,

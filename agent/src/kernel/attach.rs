@@ -15,7 +15,7 @@ mod keep;
 mod order;
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -23,6 +23,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 pub use self::cgroup::CgroupLinks;
 pub use self::error::{AttachError, LinkDrift, LinkProblem};
 use self::keep::{Kept, Position};
+use super::connections::Verdicts;
 use super::link::{Hook, Link, LinkInfo, Place};
 use super::load::{Programs, program_fd, program_id};
 use super::netns::{PodNetns, PodNetwork, run_in_new_netns};
@@ -133,11 +134,10 @@ impl Programs {
     }
 
     /// The maps in which programs of this and older generations leave their verdicts on sockets.
-    pub fn verdict_maps(&self) -> Result<Vec<OwnedFd>, AttachError> {
+    pub fn verdicts(&self) -> Result<Vec<Verdicts>, AttachError> {
         let generations = self.elders.iter().chain(&self.pins);
-        let maps = generations.filter_map(|generation| generation.verdict_map().transpose());
-        maps.collect::<Result<_, _>>()
-            .map_err(AttachError::Verdicts)
+        let all = generations.map(Verdicts::of).collect::<Result<_, _>>();
+        all.map_err(AttachError::Verdicts)
     }
 
     /// Whether any link may still run a program of an older generation.

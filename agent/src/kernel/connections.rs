@@ -1,21 +1,22 @@
 //! Open connections of a pod that hang on its redirection: finding them, and ending them before it
 //! goes. Without it what they still send would leave in plaintext, where their sockets point.
 //!
-//! Found by sock_diag: by their marks, and by the verdict that the programs have left with the
-//! socket, for an application may have set its mark anew. Ended by `SOCK_DESTROY`, as if the peer
+//! Found by sock_diag: by their marks, and by what the programs have said of the socket, for an
+//! application may have set its mark anew. Ended by `SOCK_DESTROY`, as if the peer
 //! had reset them; the kernel must be built with `CONFIG_INET_DIAG_DESTROY`.
 
 mod diag;
+mod verdicts;
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
 
 use nix::libc::{ENOENT, EOPNOTSUPP};
 use thiserror::Error;
 use waysteer_common::abi::names::{MARK_MASK, RETURN_MARK, STEER_MARK, TUNNEL_MARK};
 
 use self::diag::{Diag, Found};
+pub use self::verdicts::Verdicts;
 use super::netns::PodNetwork;
 use super::route_socket::RouteSocketError;
 
@@ -50,16 +51,15 @@ pub enum ConnectionsError {
     StillOpen { open: usize },
 }
 
-/// How many there are in the calling thread's netns. `verdicts` are the maps in which programs have
-/// left their verdicts on sockets.
-pub fn count_here(verdicts: &[OwnedFd]) -> Result<usize, ConnectionsError> {
+/// How many there are in the calling thread's netns.
+pub fn count_here(verdicts: &[Verdicts]) -> Result<usize, ConnectionsError> {
     let mut diag = Diag::open().map_err(ConnectionsError::List)?;
     let found = list(&mut diag, verdicts, Which::All)?;
     Ok(found.iter().filter(|(_, end)| *end != End::Tunnel).count())
 }
 
 /// Ends those of the calling thread's netns, until there are none, and tells how many they were.
-pub fn end_here(verdicts: &[OwnedFd], which: Which) -> Result<usize, ConnectionsError> {
+pub fn end_here(verdicts: &[Verdicts], which: Which) -> Result<usize, ConnectionsError> {
     let mut diag = Diag::open().map_err(ConnectionsError::List)?;
     let mut ended = 0;
     let mut open = 0;
@@ -105,7 +105,7 @@ enum End {
 
 fn list(
     diag: &mut Diag,
-    verdicts: &[OwnedFd],
+    verdicts: &[Verdicts],
     which: Which,
 ) -> Result<Vec<(Found, End)>, ConnectionsError> {
     let own = PodNetwork::of_this_thread()?.addresses;
@@ -126,11 +126,9 @@ fn list(
     if verdicts.is_empty() {
         add(diag.list(None).map_err(ConnectionsError::List)?);
     }
-    for map in verdicts {
-        // A map of each generation, and a kernel that tells of one at a time.
-        add(diag
-            .list(Some(map.as_fd()))
-            .map_err(ConnectionsError::List)?);
+    for verdicts in verdicts {
+        // The kernel tells of the storage of one generation at a time.
+        add(diag.list(Some(verdicts)).map_err(ConnectionsError::List)?);
     }
     // Applications' first: with them the tunnel's go by themselves.
     all.sort_by_key(|(_, end)| *end == End::Tunnel);

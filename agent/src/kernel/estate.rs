@@ -21,13 +21,14 @@ use super::records::{RecordError, Records};
 /// Maps that programs fill, each with the first ABI version that gave its entries the form and the
 /// meaning of now. A new generation uses those of an older one: the connections of now are in them.
 ///
-/// `SOCKETS` and `PACKET_FLOWS` keep packets of steered connections from leaving in plaintext. A
-/// version that changes one of these has to bring a way to convert it.
+/// `SOCKETS`, `CONNECTIONS` and `PACKET_FLOWS` keep packets of steered connections from leaving in
+/// plaintext. A version that changes one of these has to bring a way to convert it, or another
+/// witness, as ABI 6 has in the device by which a peer is heard.
 const INHERITED: [(&str, u32); 12] = [
     ("SOCKETS", 1),
     ("HANDED_OVER", 4),
-    ("BYPASSED", 4),
-    ("FLOWS", 1),
+    ("CONNECTIONS", 6),
+    ("FLOWS", 6),
     ("PACKET_FLOWS", 1),
     ("LOCAL_FLOWS", 1),
     ("SYN_COOKIES", 5),

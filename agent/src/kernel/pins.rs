@@ -202,9 +202,9 @@ impl Generation {
         list(&self.path.join(MAPS))
     }
 
-    /// The map in which programs leave their verdicts on sockets, if there is one.
-    pub fn verdict_map(&self) -> io::Result<Option<OwnedFd>> {
-        match bpf::get(&self.map("SOCKETS")) {
+    /// A pinned map, if there is one of that name.
+    pub(super) fn find_map(&self, name: &str) -> io::Result<Option<OwnedFd>> {
+        match bpf::get(&self.map(name)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             map => map.map(Some),
         }

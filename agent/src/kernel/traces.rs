@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::attach::{AttachError, PodLinks};
-use super::connections::{self, ConnectionsError, Which};
+use super::connections::{self, ConnectionsError, Verdicts, Which};
 use super::hooks;
 use super::link::Hook;
 use super::netns::{NetnsError, PodNetns};
@@ -56,7 +55,7 @@ pub fn namespaces(first: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
 pub fn look(
     path: &Path,
     before: impl Fn(u64) -> Option<Before> + Sync,
-    verdicts: &[OwnedFd],
+    verdicts: &[Verdicts],
 ) -> Result<NetnsTraces, TraceError> {
     let (netns, found) = PodNetns::visit(path, |netns| {
         let traces = Redirect::traces_here(before(netns.cookie()).as_ref())?;
@@ -77,7 +76,11 @@ pub fn look(
 }
 
 /// Undoes what [`look`] has found, if no connection is left that hangs on it. Blocks.
-pub fn remove(path: &Path, before: Option<Before>, verdicts: &[OwnedFd]) -> Result<(), TraceError> {
+pub fn remove(
+    path: &Path,
+    before: Option<Before>,
+    verdicts: &[Verdicts],
+) -> Result<(), TraceError> {
     let (_, removed) = PodNetns::visit(path, |_| {
         connections::end_here(verdicts, Which::All)?;
         Ok::<_, TraceError>(Redirect::plan_here(before)?.remove_here()?)
@@ -88,7 +91,7 @@ pub fn remove(path: &Path, before: Option<Before>, verdicts: &[OwnedFd]) -> Resu
 /// Takes the programs off a netns, in the order in which nothing that was to be encrypted gets out:
 /// what lets in; what delivers to the tunnel, once nothing is on its way to it; the guard, once no
 /// connection is left that it holds back. Its pod must be out of the maps. Blocks.
-pub fn release(path: &Path, mut links: PodLinks, verdicts: &[OwnedFd]) -> Result<(), TraceError> {
+pub fn release(path: &Path, mut links: PodLinks, verdicts: &[Verdicts]) -> Result<(), TraceError> {
     let (_, released) = PodNetns::visit(path, |_| {
         links.detach_one("pod_ingress")?;
         connections::end_here(verdicts, Which::Steered)?;

@@ -183,7 +183,7 @@ wire! {
 }
 
 wire! {
-    /// Key of `BYPASSED`: a socket.
+    /// Key of `CONNECTIONS`: a socket.
     pub struct CookieKey {
         pub cookie: U64,
     }

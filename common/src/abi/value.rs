@@ -238,8 +238,8 @@ wire! {
 }
 
 wire! {
-    /// Value of `BYPASSED`: an open connection that goes past the tunnel.
-    pub struct BypassedValue {
+    /// Value of `CONNECTIONS`: an open connection that a pod has begun.
+    pub struct ConnectionValue {
         /// `bpf_ktime_get_ns` when the connection began.
         pub begun_at: U64,
         /// Where it is counted.

@@ -18,7 +18,6 @@ use zerocopy::network_endian::U64;
 use crate::{handover, load, lookup, maps, report, settings, steer};
 
 const IPPROTO_TCP: u32 = 6;
-const LOOPBACK_INDEX: u32 = 1;
 const PROCEED: i32 = 1;
 const REFUSE: i32 = 0;
 
@@ -117,7 +116,7 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
     }
     // SAFETY: as above.
     let device = unsafe { (*socket).bound_dev_if };
-    if device != 0 && device != LOOPBACK_INDEX && !steer::unbind_from_device(context) {
+    if device != 0 && device != steer::LOOPBACK_INDEX && !steer::unbind_from_device(context) {
         return Outcome::Refuse;
     }
     if steer::set_socket_mark(context, steer::with_mark(mark, STEER_MARK)) {

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{BPF_TCP_SYN_SENT, bpf_sock};
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use waysteer_common::abi::key::{CookieKey, TupleKey};
+use waysteer_common::abi::key::{CookieKey, TrafficKey, TupleKey};
 use waysteer_common::abi::names::{HBONE_PORT, MARK_MASK, RETURN_MARK, STEER_MARK, TUNNEL_MARK};
 use waysteer_common::abi::value::{SocketValue, VerdictValue};
 use waysteer_common::classify::Flow;
@@ -17,7 +17,7 @@ use zerocopy::network_endian::U64;
 use super::{sockops, tcx_code, told};
 use crate::load::{self, Skb};
 use crate::lookup;
-use crate::maps::{self, BYPASSED, FLOWS, LOCAL_FLOWS, PACKET_FLOWS};
+use crate::maps::{self, CONNECTIONS, LOCAL_FLOWS, PACKET_FLOWS};
 use crate::report;
 use crate::steer::{self, Action};
 
@@ -26,12 +26,12 @@ const IPPROTO_TCP: u32 = 6;
 
 /// What the sending socket tells of a packet.
 enum Sender {
-    /// A TCP socket whose verdict says so.
+    /// A TCP socket whose verdict says so, or whose peer is the tunnel.
     Steered,
     /// A TCP socket whose verdict says so, and that is about to connect.
     Bypassed,
-    /// A TCP socket that is not steered and sends no SYN any more, or never did: bypassed, accepted, or
-    /// older than the pod's enrolment. Its packets need not be read.
+    /// A TCP socket whose peer is not the tunnel, and that sends no SYN any more, or never did:
+    /// bypassed, accepted, or older than the pod's enrolment. Its packets need not be read.
     PastSyn,
     /// A TCP socket that is about to connect and has no verdict: for want of memory, older than the
     /// pod's enrolment, or of the kernel itself.
@@ -89,29 +89,49 @@ fn sender(skb: Skb) -> Sender {
     if kind != SOCK_STREAM || protocol != IPPROTO_TCP {
         return Sender::NotTcp;
     }
+    // SAFETY: as above.
+    if steer::marked_for_tunnel(unsafe { (*socket).mark }) {
+        // Somebody took it off the packet.
+        return Sender::Steered;
+    }
     let value = maps::socket_value(socket);
-    if value.is_null() {
-        // SAFETY: as above.
-        return match unsafe { (*socket).state } {
-            BPF_TCP_SYN_SENT if is_bypassed(skb) => Sender::Bypassed,
-            BPF_TCP_SYN_SENT => Sender::Unjudged(socket),
-            _ => Sender::PastSyn,
+    if !value.is_null() {
+        // SAFETY: the verifier has seen the null check.
+        return if unsafe { (*value).verdict.flags } & VerdictValue::STEER != 0 {
+            Sender::Steered
+        } else {
+            Sender::Bypassed
         };
     }
-    // SAFETY: the verifier has seen the null check.
-    if unsafe { (*value).verdict.flags } & VerdictValue::STEER != 0 {
-        Sender::Steered
-    } else {
-        Sender::Bypassed
+    // SAFETY: as above.
+    let is_connecting = unsafe { (*socket).state } == BPF_TCP_SYN_SENT;
+    // The tunnel is heard by `lo`, everybody else by another device.
+    let device = match is_connecting {
+        true => None,
+        false => load::receiving_device(socket),
+    };
+    if device.is_some_and(|device| device != steer::LOOPBACK_INDEX) {
+        return Sender::PastSyn;
+    }
+    match was_steered(skb) {
+        Some(true) => Sender::Steered,
+        Some(false) => Sender::Bypassed,
+        None if is_connecting => Sender::Unjudged(socket),
+        None if device.is_some() => Sender::Steered,
+        None => Sender::PastSyn,
     }
 }
 
+/// What was said of a socket, if anything was.
 #[inline(always)]
-fn is_bypassed(skb: Skb) -> bool {
+fn was_steered(skb: Skb) -> Option<bool> {
     // SAFETY: the helper accepts the context of this program type.
     let cookie = unsafe { bpf_get_socket_cookie(skb.0.cast()) };
     let cookie = U64::new(cookie);
-    BYPASSED.get_ptr(CookieKey { cookie }).is_some()
+    let value = CONNECTIONS.get_ptr(CookieKey { cookie })?;
+    // SAFETY: the verifier has proved that a non-null look-up result points to a whole value.
+    let flags = unsafe { (*value).traffic.flags };
+    Some(flags & TrafficKey::STEER != 0)
 }
 
 #[inline(always)]
@@ -210,26 +230,21 @@ fn let_go(tuple: &TupleKey, verdict: &Verdict) -> Action {
     Action::Next
 }
 
-/// For the segments to come, and for the tunnel. A function of its own, so that its stack frame is
-/// gone when it returns.
+/// For the segments to come; the tunnel makes the verdict again. A function of its own, so that its
+/// stack frame is gone when it returns.
 #[inline(never)]
 fn remember(skb: Skb, tuple: &TupleKey, netns: u64, verdict: &Verdict) {
-    let flow = tuple.in_netns(netns);
-    let verdict = verdict.to_wire();
-    if FLOWS.insert(flow, verdict, 0).is_err() {
-        report::action(PacketAction::RecordFailed);
-    }
     match sender(skb) {
         Sender::Unjudged(socket) => {
             let value = SocketValue {
                 // `sock_ops` did not know it.
                 begun_at: U64::ZERO,
-                verdict,
+                verdict: verdict.to_wire(),
             };
             maps::set_socket_value(socket, &value);
         }
         Sender::Steered | Sender::Bypassed | Sender::PastSyn | Sender::NotTcp => {
-            if PACKET_FLOWS.insert(flow, 1, 0).is_err() {
+            if PACKET_FLOWS.insert(tuple.in_netns(netns), 1, 0).is_err() {
                 report::action(PacketAction::RecordFailed);
             }
         }

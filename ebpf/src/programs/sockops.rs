@@ -13,11 +13,11 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros;
 use aya_ebpf::programs::SockOpsContext;
 use waysteer_common::abi::key::{CookieKey, TrafficKey, TupleKey};
-use waysteer_common::abi::value::{BypassedValue, LocalFlowValue, SocketValue, VerdictValue};
+use waysteer_common::abi::value::{ConnectionValue, LocalFlowValue, SocketValue, VerdictValue};
 use waysteer_common::verdict::{PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
-use crate::maps::{BYPASSED, FLOWS, LOCAL_FLOWS};
+use crate::maps::{CONNECTIONS, FLOWS, LOCAL_FLOWS};
 use crate::{handover, load, lookup, maps, report, steer};
 
 #[macros::sock_ops]
@@ -46,22 +46,19 @@ fn connecting(ops: *mut bpf_sock_ops) {
     let Some(verdict) = verdict(ops, socket) else {
         return unjudged(socket, netns, &tuple);
     };
-    let is_remembered = if verdict.flags & VerdictValue::STEER != 0 {
+    if verdict.flags & VerdictValue::STEER != 0 {
         if FLOWS.insert(tuple.in_netns(netns), verdict, 0).is_err() {
             report::action(PacketAction::RecordFailed);
         }
-        remember(socket, report::now(), &verdict)
-    } else {
-        if Reason::is_local_bypass(verdict.reason) {
-            local_bypass(netns, &tuple);
-        }
-        remember_bypass(ops, socket, netns, &verdict)
-    };
-    if !is_remembered {
+    } else if Reason::is_local_bypass(verdict.reason) {
+        local_bypass(netns, &tuple);
+    }
+    let traffic = TrafficKey::of(netns, &verdict);
+    if !remember(ops, socket, &traffic, &verdict) {
         // The guard judges its first packet, nobody counts it.
         return report::action(PacketAction::RecordFailed);
     }
-    traffic::opened(&TrafficKey::of(netns, &verdict));
+    traffic::opened(&traffic);
     // SAFETY: the helper accepts the context of this program type.
     unsafe { bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG as i32) };
 }
@@ -83,36 +80,37 @@ fn cookie(ops: *mut bpf_sock_ops) -> u64 {
     unsafe { bpf_get_socket_cookie(ops.cast()) }
 }
 
-/// On the socket: the guard asks for it with each packet.
+/// Beside the socket, which costs less: for the guard until the peer is heard, and for
+/// `state_changed`. On the socket where there is no room, where something is already, and where the
+/// guard may still take the peer of an attempt before for this one's.
 #[inline(always)]
-fn remember(socket: *mut bpf_sock, begun_at: u64, verdict: &VerdictValue) -> bool {
+fn remember(
+    ops: *mut bpf_sock_ops,
+    socket: *mut bpf_sock,
+    traffic: &TrafficKey,
+    verdict: &VerdictValue,
+) -> bool {
+    let begun_at = U64::new(report::now());
+    let value = ConnectionValue {
+        begun_at,
+        traffic: *traffic,
+    };
+    let cookie = U64::new(cookie(ops));
+    let is_on_socket = !maps::socket_value(socket).is_null()
+        || (traffic.flags & TrafficKey::STEER != 0 && load::receiving_device(socket).is_some());
+    if !is_on_socket && CONNECTIONS.insert(CookieKey { cookie }, value, 0).is_ok() {
+        return true;
+    }
+    remember_on_socket(socket, begun_at, verdict)
+}
+
+#[inline(always)]
+fn remember_on_socket(socket: *mut bpf_sock, begun_at: U64, verdict: &VerdictValue) -> bool {
     let value = SocketValue {
-        begun_at: U64::new(begun_at),
+        begun_at,
         verdict: *verdict,
     };
     maps::set_socket_value(socket, &value)
-}
-
-/// Beside the socket, which costs less: from the second packet on only `state_changed` has to know.
-/// On the socket where there is no room, or where it is already.
-#[inline(always)]
-fn remember_bypass(
-    ops: *mut bpf_sock_ops,
-    socket: *mut bpf_sock,
-    netns: u64,
-    verdict: &VerdictValue,
-) -> bool {
-    let begun_at = report::now();
-    let value = BypassedValue {
-        begun_at: U64::new(begun_at),
-        traffic: TrafficKey::of(netns, verdict),
-    };
-    let cookie = U64::new(cookie(ops));
-    let is_on_socket = !maps::socket_value(socket).is_null();
-    if !is_on_socket && BYPASSED.insert(CookieKey { cookie }, value, 0).is_ok() {
-        return true;
-    }
-    remember(socket, begun_at, verdict)
 }
 
 /// A socket that `connect()` has said nothing of.
@@ -123,7 +121,7 @@ fn unjudged(socket: *mut bpf_sock, netns: u64, tuple: &TupleKey) {
     if steer::marked_for_tunnel(mark) && lookup::pod(netns).is_some() {
         // What was said is lost, but not that it is steered; where to, the tunnel finds out itself.
         // Nobody counts it.
-        if !remember(socket, 0, &Verdict::NONE.to_wire()) {
+        if !remember_on_socket(socket, U64::ZERO, &Verdict::NONE.to_wire()) {
             report::action(PacketAction::RecordFailed);
         }
         return;
@@ -170,18 +168,30 @@ fn state_changed(ops: *mut bpf_sock_ops) {
     if new != BPF_TCP_CLOSE {
         return;
     }
-    let Some(BypassedValue { begun_at, traffic }) = counted(ops) else {
+    let Some(ConnectionValue { begun_at, traffic }) = counted(ops) else {
         return;
     };
+    if traffic.flags & TrafficKey::STEER != 0 {
+        forget(ops, traffic.source.get());
+    }
     let sent = bytes::sent(ops, last);
     let received = bytes::received(ops, last);
     let duration = report::now().wrapping_sub(begun_at.get());
     traffic::closed(&traffic, sent, received, duration);
 }
 
+/// Of a steered connection, what the tunnel has looked at long ago.
+#[inline(always)]
+fn forget(ops: *mut bpf_sock_ops, netns: u64) {
+    if let Some(tuple) = load::connection(ops) {
+        // It may have had no room.
+        let _ = FLOWS.remove(tuple.in_netns(netns));
+    }
+}
+
 /// Since when a connection that ends was open, and where it is counted.
 #[inline(always)]
-fn counted(ops: *mut bpf_sock_ops) -> Option<BypassedValue> {
+fn counted(ops: *mut bpf_sock_ops) -> Option<ConnectionValue> {
     let socket = load::event_socket(ops);
     if socket.is_null() {
         return None;
@@ -197,16 +207,16 @@ fn counted(ops: *mut bpf_sock_ops) -> Option<BypassedValue> {
         let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
         // The socket may be closed again, or used again.
         let begun_at = core::mem::replace(begun_at, U64::ZERO);
-        return Some(BypassedValue {
+        return Some(ConnectionValue {
             begun_at,
             traffic: TrafficKey::of(netns, verdict),
         });
     }
     let cookie = U64::new(cookie(ops));
-    let value = BYPASSED.get_ptr(CookieKey { cookie })?;
+    let value = CONNECTIONS.get_ptr(CookieKey { cookie })?;
     // SAFETY: the verifier has proved that a non-null look-up result points to a whole value.
     let value = unsafe { *value };
     // Nobody else removes it.
-    let _ = BYPASSED.remove(CookieKey { cookie });
+    let _ = CONNECTIONS.remove(CookieKey { cookie });
     Some(value)
 }

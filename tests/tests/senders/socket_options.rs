@@ -1,15 +1,16 @@
 //! What applications set on their sockets.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use socket2::SockRef;
 use waysteer_common::abi::names::{MARK_MASK, RETURN_MARK, STEER_MARK, TUNNEL_MARK};
-use waysteer_tests::dial::Dial;
+use waysteer_tests::dial::{Dial, disconnect};
 
-use super::watched::{SINK, Watched, transfer};
+use super::watched::{SECRET, SINK, Watched, transfer};
 
 /// More than the buffers between client and server hold.
 const BYTES: u64 = 24 << 20;
@@ -69,6 +70,53 @@ fn a_mark_that_is_changed_in_the_middle_of_a_transfer_leaks_nothing() -> Result<
                 "SO_MARK {new:#x}: the guard saw nothing"
             );
         }
+    }
+    Ok(())
+}
+
+/// A guard that goes by who was heard last is not to be misled by the connection before.
+#[test]
+fn a_socket_that_went_past_the_tunnel_before_is_guarded_as_well() -> Result<()> {
+    let watched = Watched::new()?;
+    let client = &watched.bed.pod("client").netns;
+    for v6 in [false, true] {
+        let to = SocketAddr::new(watched.bed.address("far", v6), SINK);
+        let stream = Dial::new().connect(client, watched.external(v6))?.stream;
+        ensure!(watched.ask(&stream)?.server == "external");
+        disconnect(&stream)?;
+        SockRef::from(&stream).connect(&to.into())?;
+        let returned = watched.action("guard_returned")?;
+        let socket = stream.try_clone()?;
+        transfer(&stream, BYTES, || Ok(SockRef::from(&socket).set_mark(0)?))
+            .with_context(|| format!("without its mark to {to}"))?;
+        watched.nothing_leaked(to)?;
+        ensure!(watched.action("guard_returned")? > returned, "{to}");
+    }
+    Ok(())
+}
+
+#[test]
+fn answers_whose_mark_is_taken_off_leak_nothing() -> Result<()> {
+    let watched = Watched::new()?;
+    for v6 in [false, true] {
+        let own = SocketAddr::new(watched.bed.address("client", v6), 7070);
+        let listener = watched
+            .bed
+            .pod("client")
+            .netns
+            .run(|| TcpListener::bind(own))?;
+        let caller = Dial::new().connect(&watched.bed.pod("far").netns, own)?;
+        let (accepted, from) = listener.accept()?;
+        (&caller.stream).write_all(b"before")?;
+        (&accepted).read_exact(&mut [0; 6])?;
+        let returned = watched.action("guard_returned")?;
+        SockRef::from(&accepted).set_mark(0)?;
+        (&accepted).write_all(SECRET.as_bytes())?;
+        let mut answer = vec![0; SECRET.len()];
+        (&caller.stream).read_exact(&mut answer)?;
+        ensure!(answer == SECRET.as_bytes());
+        watched.nothing_leaked(from)?;
+        ensure!(watched.action("guard_returned")? > returned, "{from}");
     }
     Ok(())
 }

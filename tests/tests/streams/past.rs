@@ -1,4 +1,4 @@
-//! What is kept of connections that go past the tunnel, between `connect()` and their end.
+//! What is kept of connections between `connect()` and their end.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::adoption::look;
 use crate::redirect::classes::check_every_class;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// As many as `BYPASSED` has room for.
+/// As many as `CONNECTIONS` has room for.
 const FULL: u64 = 65_536;
 
 fn map(bed: &Bed, name: &str) -> Result<PathBuf> {
@@ -65,7 +65,7 @@ fn a_verdict_that_is_lost_on_the_way_is_made_again() -> Result<()> {
     lose_all(&bed)?;
     check_every_class(&bed)?;
     ensure!(
-        entries(&map(&bed, "BYPASSED")?)? == 0,
+        entries(&map(&bed, "CONNECTIONS")?)? == 0,
         "something was handed over"
     );
     Ok(())
@@ -113,33 +113,34 @@ fn a_socket_that_is_used_again_is_counted_for_what_was_judged() -> Result<()> {
 #[test]
 fn an_entry_a_connection_and_none_when_it_ends() -> Result<()> {
     let bed = Bed::new(&Options::default())?;
-    let bypassed = map(&bed, "BYPASSED")?;
+    let maps = [map(&bed, "CONNECTIONS")?, map(&bed, "FLOWS")?];
+    let [connections, flows] = &maps;
     let client = &bed.pod("client").netns;
-    let _server = Server::start(
-        &bed.pod("far-plain").netns,
-        "far-plain",
-        PORT,
-        Service::Echo,
-    )?;
+    let start = |pod: &str| Server::start(&bed.pod(pod).netns, pod, PORT, Service::Echo);
+    let _servers = [start("far-plain")?, start("far")?];
+    let none_is_left = || {
+        wait_until(PATIENCE, "no entry is left", || {
+            maps.iter()
+                .all(|map| entries(map).is_ok_and(|left| left == 0))
+        })
+    };
     for v6 in [false, true] {
-        let to = SocketAddr::new(bed.address("far-plain", v6), PORT);
-        for leave in [Leave::First, Leave::AtOnce, Leave::Reset] {
-            let connection = Dial::new().connect(client, to)?;
-            ensure!(entries(&bypassed)? == 1, "{to}: none while it is open");
-            exchange_bytes(connection, leave, 10)?;
-            wait_until(PATIENCE, "no entry is left", || {
-                entries(&bypassed).is_ok_and(|left| left == 0)
-            })
-            .with_context(|| format!("{to}, leaves {leave:?}"))?;
+        for (pod, in_flows) in [("far-plain", 0), ("far", 1)] {
+            let to = SocketAddr::new(bed.address(pod, v6), PORT);
+            for leave in [Leave::First, Leave::AtOnce, Leave::Reset] {
+                let connection = Dial::new().connect(client, to)?;
+                ensure!(entries(connections)? == 1, "{to}: none while it is open");
+                ensure!(entries(flows)? == in_flows, "{to}: for the tunnel");
+                exchange_bytes(connection, leave, 10)?;
+                none_is_left().with_context(|| format!("{to}, leaves {leave:?}"))?;
+            }
         }
         // Refused, and no way there.
-        for address in [SocketAddr::new(to.ip(), 9), nowhere(v6)] {
+        let refused = SocketAddr::new(bed.address("far-plain", v6), 9);
+        for address in [refused, nowhere(v6)] {
             let dial = Dial::new().timeout(Duration::from_secs(1));
             ensure!(dial.connect(client, address).is_err(), "{address} answers");
-            wait_until(PATIENCE, "no entry is left", || {
-                entries(&bypassed).is_ok_and(|left| left == 0)
-            })
-            .with_context(|| format!("{address}"))?;
+            none_is_left().with_context(|| format!("{address}"))?;
         }
     }
     Ok(())
@@ -152,27 +153,29 @@ fn nowhere(v6: bool) -> SocketAddr {
 }
 
 #[test]
-fn without_room_connections_are_counted_all_the_same() -> Result<()> {
+fn without_room_connections_are_counted_and_guarded_all_the_same() -> Result<()> {
     let bed = Bed::new(&Options::default())?;
-    let bypassed = map(&bed, "BYPASSED")?;
-    let _server = Server::start(
-        &bed.pod("far-plain").netns,
-        "far-plain",
-        PORT,
-        Service::Echo,
-    )?;
+    let connections = map(&bed, "CONNECTIONS")?;
+    let start = |pod: &str| Server::start(&bed.pod(pod).netns, pod, PORT, Service::Echo);
+    let _servers = [start("far-plain")?, start("far")?];
     // Cookies that no socket has yet.
     let keys = (0..FULL).map(|number| ((u64::MAX - number).to_be_bytes().to_vec(), vec![0; 32]));
-    fill(&bed, &bypassed, keys)?;
+    fill(&bed, &connections, keys)?;
     let metric = |name: &str| bed.metric(name, &[]);
     let closed = metric("waysteer_connections_closed")?;
-    let to = SocketAddr::new(bed.address("far-plain", false), PORT);
-    let connection = Dial::new().connect(&bed.pod("client").netns, to)?;
-    exchange_bytes(connection, Leave::First, 10)?;
-    wait_until(PATIENCE, "the connection is counted", || {
-        metric("waysteer_connections_closed").is_ok_and(|now| now == closed + 1)
-    })?;
-    ensure!(metric("waysteer_sent_bytes")? == 10);
-    ensure!(entries(&bypassed)? == usize::try_from(FULL)?);
+    let guarded = || bed.metric("waysteer_packet_actions", &[("action", "guard_returned")]);
+    for (number, pod) in (1..).zip(["far-plain", "far"]) {
+        let to = SocketAddr::new(bed.address(pod, false), PORT);
+        let connection = Dial::new().connect(&bed.pod("client").netns, to)?;
+        // Not even the mark says whose it is.
+        SockRef::from(&connection.stream).set_mark(0)?;
+        exchange_bytes(connection, Leave::First, 10)?;
+        wait_until(PATIENCE, "the connection is counted", || {
+            metric("waysteer_connections_closed").is_ok_and(|now| now == closed + number)
+        })?;
+        ensure!(metric("waysteer_sent_bytes")? == 10 * number, "{pod}");
+        ensure!((guarded()? > 0) == (pod == "far"), "{pod}");
+    }
+    ensure!(entries(&connections)? == usize::try_from(FULL)?);
     Ok(())
 }

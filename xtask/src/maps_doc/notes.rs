@@ -74,7 +74,7 @@ pub(super) const NOTES: &[Note] = &[
     ),
     note(
         "SOCKETS",
-        "the verdict of a steered socket, and of one that was sent to an endpoint in its service's place, on the socket",
+        "on a socket, its verdict: where it was sent to an endpoint in its service's place, and where another map has no room",
         "`pod_egress` judges again, the tunnel makes the verdict again",
     ),
     note(
@@ -83,13 +83,13 @@ pub(super) const NOTES: &[Note] = &[
         "`pod_egress` judges again; the connection is not counted in `TRAFFIC`",
     ),
     note(
-        "BYPASSED",
-        "open connections that go past the tunnel, by socket cookie",
+        "CONNECTIONS",
+        "open connections that pods have begun, by socket cookie",
         "on the socket, as in `SOCKETS`",
     ),
     note(
         "FLOWS",
-        "the verdict of a steered connection, for the tunnel",
+        "the verdict of an open steered connection, for the tunnel",
         "the tunnel makes the verdict again, by the same code",
     ),
     note(

@@ -5,12 +5,14 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NlasIterator};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use waysteer_common::abi::value::{SocketValue, VerdictValue};
 use zerocopy::FromBytes;
+
+use super::Verdicts;
 
 // Of linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
 const NLMSG_ERROR: u16 = 2;
@@ -63,18 +65,23 @@ impl Diag {
         Ok(Self { socket })
     }
 
-    /// All that may send, with what a map of sockets says of them.
-    pub(super) fn list(&mut self, verdicts: Option<BorrowedFd<'_>>) -> io::Result<Vec<Found>> {
+    /// All that may send, with what was said of them.
+    pub(super) fn list(&mut self, verdicts: Option<&Verdicts>) -> io::Result<Vec<Found>> {
         let mut all = Vec::new();
         for family in [AF_INET, AF_INET6] {
             let mut request = request(family, &[0; ID]);
-            if let Some(map) = verdicts {
+            if let Some(map) = verdicts.and_then(Verdicts::on_sockets) {
                 let fd = map.as_raw_fd().to_ne_bytes();
                 let inner = attribute(REQ_MAP_FD, &fd);
                 request.extend(attribute(NLA_F_NESTED | REQ_SK_BPF_STORAGES, &inner));
             }
             self.send(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &request)?;
             self.receive(|bytes| all.extend(Found::read(bytes)))?;
+        }
+        if let Some(verdicts) = verdicts {
+            for found in &mut all {
+                found.is_steered |= verdicts.is_steered(found.cookie())?;
+            }
         }
         Ok(all)
     }
@@ -126,6 +133,15 @@ impl Found {
     /// The same socket, and not merely one with the same addresses: the id has the kernel's cookie.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.id == other.id
+    }
+
+    /// As programs see it.
+    fn cookie(&self) -> u64 {
+        let [.., c0, c1, c2, c3, c4, c5, c6, c7] = self.id;
+        // Two numbers, of which the first is the lower half.
+        let low = u32::from_ne_bytes([c0, c1, c2, c3]);
+        let high = u32::from_ne_bytes([c4, c5, c6, c7]);
+        u64::from(high) << 32 | u64::from(low)
     }
 
     /// `inet_diag_msg` and its attributes.

@@ -3,9 +3,10 @@
 use crate::kernel::btf::{self, BtfError, Way};
 
 /// By the global of the object that says so, the way to the field.
-const WAYS: [(&str, Way); 6] = [
+const WAYS: [(&str, Way); 7] = [
     ("TIME_WAIT_RCV_NXT", &[("sock_common", "skc_tw_rcv_nxt")]),
     ("SOCKET_FLAGS", &[("sock_common", "skc_flags")]),
+    ("SOCKET_RECEIVING_DEVICE", &[("sock", "sk_rx_dst_ifindex")]),
     ("SOCKET_NET", &[("sock_common", "skc_net")]),
     ("LISTENER_BACKLOG", &[("sock", "sk_max_ack_backlog")]),
     (
@@ -22,8 +23,8 @@ const WAYS: [(&str, Way); 6] = [
 ];
 
 /// 0 where that is not known. The programs then do without: a source port that is used again at once
-/// needs a second SYN, a connection's bytes may be counted wrong by one, and each packet of a
-/// connection has its socket looked up.
+/// needs a second SYN, a connection's bytes may be counted wrong by one, each packet of a steered
+/// connection has its socket looked up, and each one past the tunnel what was said of its socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields([u32; WAYS.len()]);
 

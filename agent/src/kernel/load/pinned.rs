@@ -17,7 +17,7 @@ pub(in crate::kernel) const PINNED_MAPS: [&str; 27] = [
     "MESH_CIDRS",
     "SOCKETS",
     "HANDED_OVER",
-    "BYPASSED",
+    "CONNECTIONS",
     "FLOWS",
     "PACKET_FLOWS",
     "LOCAL_FLOWS",
