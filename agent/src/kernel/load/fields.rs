@@ -23,8 +23,9 @@ const WAYS: [(&str, Way); 7] = [
 ];
 
 /// 0 where that is not known. The programs then do without: a source port that is used again at once
-/// needs a second SYN, a connection's bytes may be counted wrong by one, each packet of a steered
-/// connection has its socket looked up, and each one past the tunnel what was said of its socket.
+/// needs a second SYN, a connection's bytes may be counted wrong by one, and each packet of a steered
+/// connection has its socket looked up. Each one past the tunnel has what was said of its socket looked
+/// up, and nothing was said of those that were accepted: their marks are all that guards them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields([u32; WAYS.len()]);
 
