@@ -62,7 +62,7 @@ pub fn encode(sources: &Sources) -> Result<String, MetricsError> {
             .map(|(action, count)| (vec![("action", action.label().into())], count))
             .collect(),
         traffic: traffic::Collected::of(sources)?,
-        gauges: gauges(sources),
+        gauges: gauges(sources)?,
         pods: pods(&sources.state.pods()),
         enrol_times: sources.state.enrol_times(),
         enrol_work: sources.state.enrol_work(),
@@ -95,7 +95,7 @@ struct Collected {
     xds: Option<crate::source::xds::XdsSnapshot>,
 }
 
-fn gauges(sources: &Sources) -> Vec<(&'static str, &'static str, u64)> {
+fn gauges(sources: &Sources) -> Result<Vec<(&'static str, &'static str, u64)>, ObserveError> {
     let state = &sources.state;
     let source = state.source();
     let pods = state.pods();
@@ -106,7 +106,7 @@ fn gauges(sources: &Sources) -> Vec<(&'static str, &'static str, u64)> {
     let enrolled = in_state(|state| matches!(state, PodState::Enrolled));
     let failed = in_state(|state| matches!(state, PodState::Failed(_)));
     let count = |number: usize| number as u64;
-    vec![
+    Ok(vec![
         (
             "waysteer_pods_enrolled",
             "Pods whose traffic is captured and that the tunnel serves",
@@ -157,7 +157,12 @@ fn gauges(sources: &Sources) -> Vec<(&'static str, &'static str, u64)> {
             "The maps do not hold all they should",
             state.map_error().is_some().into(),
         ),
-    ]
+        (
+            "waysteer_syn_cookies_possible",
+            "A listener of the tunnel may have given SYN cookies that are still good",
+            sources.counters.may_have_given_cookies()?.into(),
+        ),
+    ])
 }
 
 impl prometheus_client::collector::Collector for Collected {

@@ -12,7 +12,8 @@ pub fn monotonic_epoch() -> u64 {
     now.saturating_sub(monotonic())
 }
 
-fn monotonic() -> u64 {
+/// As programs' `bpf_ktime_get_ns`.
+pub(super) fn monotonic() -> u64 {
     let mut time = timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -9,14 +9,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use thiserror::Error;
 use waysteer_common::abi::key::{FlowKey, TupleKey};
-use waysteer_common::abi::value::{TrafficValue, VerdictValue};
+use waysteer_common::abi::value::{SynCookiesValue, TrafficValue, VerdictValue};
 use waysteer_common::verdict::{Class, PacketAction, Reason, Verdict, counter_slot, traffic_slot};
 
 pub use self::events::{DropReport, Event, EventError, EventStream, VerdictReport};
 pub use self::pods::{PodTraffic, PodTrafficEntries, PodTrafficError};
+use super::clock;
 use super::maps::OpenError;
 use super::wire::Wire;
 use crate::address;
@@ -35,6 +36,7 @@ pub struct Counters {
     packets: PerCpuArray<MapData, u64>,
     traffic: PerCpuArray<MapData, Wire<TrafficValue>>,
     other: PerCpuArray<MapData, Wire<TrafficValue>>,
+    cookies: Array<MapData, Wire<SynCookiesValue>>,
 }
 
 /// By class, and whether connections were steered.
@@ -60,6 +62,7 @@ impl Counters {
             packets: typed("PACKET_COUNTERS", take)?,
             traffic: typed("TRAFFIC", take)?,
             other: typed("OTHER_TRAFFIC", take)?,
+            cookies: typed("SYN_COOKIES", take)?,
         })
     }
 
@@ -95,6 +98,17 @@ impl Counters {
     /// What of it no pod's entry had room for.
     pub fn other_traffic(&self) -> Result<ClassTraffic, ObserveError> {
         by_class("OTHER_TRAFFIC", &self.other)
+    }
+
+    /// Whether a listener of the tunnel may have given SYN cookies that are still good: as long as
+    /// that is so, programs look up the socket of each packet.
+    pub fn may_have_given_cookies(&self) -> Result<bool, ObserveError> {
+        let value = self.cookies.get(&0, 0);
+        let Wire(SynCookiesValue { until }) = value.map_err(|source| ObserveError {
+            map: "SYN_COOKIES",
+            source,
+        })?;
+        Ok(clock::monotonic() < until)
     }
 }
 

@@ -105,6 +105,8 @@ fn inbound_when_the_queue_is_full() -> Result<()> {
     let sysctl = "net/ipv4/ip_local_port_range";
     external.netns.set_sysctl(sysctl, &range)?;
     let plain = || bed.metric("waysteer_tunnel_inbound_plain", &[]);
+    let are_possible = || bed.metric("waysteer_syn_cookies_possible", &[]);
+    ensure!(are_possible()? == 0);
     for v6 in [false, true] {
         let to = SocketAddr::new(bed.address("server", v6), PORT);
         let from = external.addresses.like(to.ip());
@@ -120,6 +122,7 @@ fn inbound_when_the_queue_is_full() -> Result<()> {
         let cookies = cookies_received(server)? - cookies;
         ensure!(cookies >= ROUNDS, "{cookies} cookies");
         ensure!(plain()? - connections == 3 * ROUNDS);
+        ensure!(are_possible()? == 1);
     }
     Ok(())
 }
