@@ -156,7 +156,9 @@ fn judge(skb: Skb, mark: u32, segment: &mut Segment) -> Action {
         };
         lookup::decide(&flow, &mut verdict);
     }
-    report::verdict(Hook::PodEgress, netns, tuple, &verdict);
+    if is_news(segment, netns, &verdict) {
+        report::verdict(Hook::PodEgress, netns, tuple, &verdict);
+    }
     if !verdict.steer {
         return let_go(tuple, &verdict);
     }
@@ -166,6 +168,18 @@ fn judge(skb: Skb, mark: u32, segment: &mut Segment) -> Action {
     remember(skb, tuple, netns, &verdict);
     report::action(PacketAction::GuardSteered);
     steer::redirect_to_loopback(skb, steer::with_mark(mark, STEER_MARK))
+}
+
+/// Whether a connection begins, as far as anybody has seen. The last packets of one that went past the
+/// tunnel may come here too: in TIME_WAIT the kernel sends them without a socket of its own.
+#[inline(always)]
+fn is_news(segment: &Segment, netns: u64, verdict: &Verdict) -> bool {
+    let is_known = || {
+        PACKET_FLOWS
+            .get_ptr(segment.tuple.in_netns(netns))
+            .is_some()
+    };
+    segment.is_syn() || (verdict.steer && !is_known())
 }
 
 /// What is to be done with a packet that has no verdict.

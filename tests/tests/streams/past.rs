@@ -1,7 +1,8 @@
 //! What is kept of connections between `connect()` and their end.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -150,6 +151,28 @@ fn an_entry_a_connection_and_none_when_it_ends() -> Result<()> {
 fn nowhere(v6: bool) -> SocketAddr {
     let address = if v6 { "[100::1]:80" } else { "240.0.0.1:80" };
     address.parse().expect("an address")
+}
+
+/// The client's last packet is sent by what the kernel keeps of it in TIME_WAIT, which has no verdict.
+#[test]
+fn a_verdict_a_connection_whoever_ends_it() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    let verdicts = || bed.metric("waysteer_verdicts", &[]);
+    for v6 in [false, true] {
+        let to = SocketAddr::new(bed.address("far-plain", v6), PORT);
+        let listener = bed.pod("far-plain").netns.run(|| TcpListener::bind(to))?;
+        let before = verdicts()?;
+        let client = Dial::new().connect(&bed.pod("client").netns, to)?;
+        let (mut server, _) = listener.accept()?;
+        drop(client);
+        ensure!(server.read(&mut [0])? == 0);
+        // Until its end is acknowledged, which may take as long as acknowledgements are delayed.
+        std::thread::sleep(Duration::from_millis(200));
+        drop(server);
+        let now = verdicts()?;
+        ensure!(now == before + 1, "{to}: {before}, then {now}");
+    }
+    Ok(())
 }
 
 #[test]
