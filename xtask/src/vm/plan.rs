@@ -74,12 +74,15 @@ pub(super) const GROUPS: [Group; 9] = [
     },
     Group {
         name: "sockets",
-        what: "io_uring, MPTCP, Fast Open, SYN cookies",
+        what: "io_uring, MPTCP, Fast Open, SYN cookies, sockets used again, and without their mark",
         binary: "kernel",
         prefixes: &[
             "senders::io_uring",
             "senders::kinds::fast_open",
+            "senders::kinds::a_socket_that",
             "senders::kinds::multipath",
+            "senders::socket_options::a_socket_that",
+            "senders::socket_options::answers",
             "streams::cookies::outbound",
         ],
     },
