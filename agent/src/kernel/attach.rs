@@ -133,7 +133,7 @@ impl Programs {
         PodLinks::pinned(directories.collect()).detach()
     }
 
-    /// The maps in which programs of this and older generations leave their verdicts on sockets.
+    /// What programs of this and older generations have said of sockets.
     pub fn verdicts(&self) -> Result<Vec<Verdicts>, AttachError> {
         let generations = self.elders.iter().chain(&self.pins);
         let all = generations.map(Verdicts::of).collect::<Result<_, _>>();

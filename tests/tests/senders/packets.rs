@@ -70,12 +70,15 @@ fn a_conversation_made_by_hand_goes_through_the_tunnel() -> Result<()> {
             // The kernel must not reset what it knows nothing of.
             let _hidden = Foreign::dropping(client, "lo", from)?;
             let ends = [from, to];
+            let verdicts = watched.bed.metric("waysteer_verdicts", &[])?;
             let answer = converse(client, "lo", ends, request.as_bytes(), b"\"far\"", PATIENCE)
                 .with_context(|| format!("to {to}"))?;
             let answer = String::from_utf8_lossy(&answer);
             let address = from.ip().to_string();
             ensure!(answer.contains(&address), "{to}: {answer}");
             watched.nothing_leaked(to)?;
+            let now = watched.bed.metric("waysteer_verdicts", &[])?;
+            ensure!(now == verdicts + 1, "{to}: {verdicts}, then {now}");
         }
     }
     Ok(())
