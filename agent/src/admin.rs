@@ -27,7 +27,7 @@ use self::source::SourcePage;
 use crate::compile::Tables;
 use crate::config::{Admin, Config};
 use crate::kernel::explain::Explainer;
-use crate::kernel::observe::{Counters, FlowVerdicts};
+use crate::kernel::observe::{Counters, OpenConnections};
 use crate::kernel::programs::{ProgramReport, programs};
 use crate::metrics;
 use crate::source::Severity;
@@ -47,7 +47,7 @@ pub struct Sources {
     pub counters: Counters,
     pub traffic: Arc<Ledger>,
     pub explainer: Explainer,
-    pub flows: FlowVerdicts,
+    pub connections: OpenConnections,
     pub view: View,
     /// Told to undo everything and end.
     pub cleanup: CancellationToken,

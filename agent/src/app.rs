@@ -3,6 +3,8 @@
 mod observe;
 mod sources;
 
+mod verdicts;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 use waysteer_hbone::ca::LocalCa;
 use waysteer_hbone::certs::{CertError, CertSource, FileCerts};
 
+use self::verdicts::KernelVerdicts;
 use crate::admin::{AdminError, Listeners, Sources};
 use crate::cleanup;
 use crate::compile::{Compiler, Node};
 use crate::config::{Config, DirectLocal, Identity, OnStop, Tunnel};
 use crate::enrol::Enroller;
-use crate::error::chain;
 use crate::kernel::attach::{AttachError, CgroupLinks};
 use crate::kernel::cgroup::{self, CgroupError};
 use crate::kernel::estate::{Estate, EstateError};
@@ -29,7 +31,6 @@ use crate::kernel::features::{self, TooOld};
 use crate::kernel::load::{LoadError, LoadOptions, Programs};
 use crate::kernel::netns;
 use crate::kernel::object::{Object, ObjectError};
-use crate::kernel::observe::FlowVerdicts;
 use crate::kernel::pins::{Generation, PinError, PinRoot};
 use crate::kernel::privileges::{self, PrivilegesError};
 use crate::kernel::records::{RecordError, Records};
@@ -37,7 +38,7 @@ use crate::reconcile::{ReconcileError, Reconciler};
 use crate::source::file::FileSourceError;
 use crate::state::State;
 use crate::traffic::Ledger;
-use crate::tunnel::{self, EmbeddedTunnel, SharedCompiler, TunnelError, Verdicts, Ztunnel};
+use crate::tunnel::{self, EmbeddedTunnel, SharedCompiler, TunnelError, Ztunnel};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -128,7 +129,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
 
     let state = Arc::new(State::default());
     let compiler = SharedCompiler::new(Compiler::new(node(&config)));
-    let verdicts = Arc::new(KernelVerdicts(loaded.flows.clone()));
+    let verdicts = Arc::new(KernelVerdicts::new(loaded.connections.clone()));
     let tunnel = Arc::new(match prepared {
         Prepared::Embedded(certs) => {
             tunnel::Tunnel::Embedded(EmbeddedTunnel::new(certs, verdicts, compiler.view())?)
@@ -158,7 +159,7 @@ pub async fn run(config: Config, object: Option<&Path>) -> Result<(), AppError> 
         counters: loaded.counters,
         traffic: traffic.clone(),
         explainer: loaded.explainer,
-        flows: loaded.flows,
+        connections: loaded.connections,
         view: compiler.view(),
         cleanup: cleanup.clone(),
         tunnel: tunnel.clone(),
@@ -274,24 +275,4 @@ fn authority(directory: &Path) -> Result<LocalCa, CertError> {
         tracing::warn!(%error, "the authority's directory cannot be marked as made");
     }
     Ok(authority)
-}
-
-struct KernelVerdicts(FlowVerdicts);
-
-impl Verdicts for KernelVerdicts {
-    fn verdict(
-        &self,
-        flow: &waysteer_common::abi::key::FlowKey,
-    ) -> Option<waysteer_common::verdict::Verdict> {
-        match self.0.look_up(flow) {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "verdict of a connection not readable"
-                );
-                None
-            }
-        }
-    }
 }

@@ -274,7 +274,7 @@ pub struct ExplainArgs {
     /// The destination: an address, a service (NAME, NAME.NAMESPACE, its host's name) or a workload
     /// (NAMESPACE/NAME), with :PORT where it has more than one
     pub destination: String,
-    /// The source port of a steered connection that is open: what it got when it began
+    /// The source port of a connection that is open: what it got when it began
     #[arg(long, value_name = "PORT")]
     pub from_port: Option<u16>,
     /// Where to look when no agent answers

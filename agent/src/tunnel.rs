@@ -8,7 +8,7 @@ mod embedded;
 mod view;
 mod zds;
 
-pub use embedded::{EmbeddedTunnel, PodSockets, Stats, StatsSnapshot, Verdicts};
+pub use embedded::{EmbeddedTunnel, PodSockets, PodVerdicts, Stats, StatsSnapshot, Verdicts};
 pub use view::{SharedCompiler, View};
 pub use zds::{Answer, Kind, Latency, Occupant, ZdsError, Ztunnel, ZtunnelStatus, occupant};
 

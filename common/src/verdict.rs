@@ -307,10 +307,13 @@ impl NextHop {
 }
 
 impl Verdict {
-    /// A bypass in a service's place, of a socket that could not go on telling what was dialled: to
-    /// the same endpoint, through the tunnel.
+    /// What cannot be remembered of a socket cannot be told by `getpeername()` either: a bypass in a
+    /// service's place goes through the tunnel, to the same endpoint.
     #[inline(always)]
-    pub fn into_tunnel(&mut self) {
+    pub fn without_memory(&mut self) {
+        if self.reason != Reason::ServiceLocalBypass {
+            return;
+        }
         self.reason = Reason::ServiceLocal;
         self.steer = true;
         let next_hop = &mut self.next_hop;

@@ -11,7 +11,7 @@ use waysteer_common::abi::key::TupleKey;
 use waysteer_common::addr::Address;
 use waysteer_common::packet::{self, Packet, Parsed, Segment};
 
-use crate::settings;
+use crate::{settings, steer};
 
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
@@ -214,11 +214,47 @@ pub(crate) fn receiving_device(socket: *mut bpf_sock) -> Option<u32> {
     if socket.is_null() {
         return None;
     }
-    // SAFETY: the kernel's own type information has the field there, and the verifier checks it.
-    let field = unsafe { socket.add(offset as usize) };
-    // SAFETY: as above.
-    let device = unsafe { field.cast::<u32>().read_volatile() };
+    // SAFETY: the kernel's own type information has the field there.
+    let device = unsafe { field::<u32>(socket, offset) };
     (device != 0).then_some(device)
+}
+
+/// The same of a socket that sends and is of the plainest kind: TCP, without our mark, and with nothing
+/// that any program has stored with it; 0 where it has heard nothing yet. `None` where it is of another
+/// kind, or that is not known.
+#[inline(always)]
+pub(crate) fn receiving_device_of_plain(socket: *mut bpf_sock) -> Option<u32> {
+    let (device, storage, mark) = (
+        settings::socket_receiving_device(),
+        settings::socket_storage(),
+        settings::socket_mark(),
+    );
+    if device == 0 || storage == 0 || mark == 0 {
+        return None;
+    }
+    // SAFETY: the socket is one that the verifier vouches for; it may be any.
+    let socket = unsafe { bpf_skc_to_tcp_sock(socket.cast()) }.cast::<u8>();
+    if socket.is_null() {
+        return None;
+    }
+    // SAFETY: the kernel's own type information has the field there.
+    let storage = unsafe { field::<u64>(socket, storage) };
+    // SAFETY: as above.
+    let mark = unsafe { field::<u32>(socket, mark) };
+    // SAFETY: as above.
+    let device = unsafe { field::<u32>(socket, device) };
+    (storage == 0 && !steer::marked_for_tunnel(mark)).then_some(device)
+}
+
+/// # Safety
+///
+/// The kernel's structure must have a `T` there; the verifier checks that.
+#[inline(always)]
+unsafe fn field<T>(structure: *mut u8, offset: u32) -> T {
+    // SAFETY: the caller's.
+    let field = unsafe { structure.add(offset as usize) };
+    // SAFETY: as above.
+    unsafe { field.cast::<T>().read_volatile() }
 }
 
 /// The states that a socket is coming from and going to, of a state event.

@@ -12,7 +12,7 @@
     expect(internal_features, reason = "the only way to atomic operations")
 )]
 
-mod handover;
+mod connections;
 mod load;
 mod lookup;
 mod maps;

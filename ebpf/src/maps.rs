@@ -10,15 +10,15 @@ use aya_ebpf::helpers::generated::{bpf_sk_storage_delete, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_map;
 use waysteer_common::abi::event::{DropEvent, VerdictEvent};
 use waysteer_common::abi::key::{
-    AddressKey, CidrKey, CookieKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey,
-    TrafficKey, TupleKey, WaypointKey, WaypointMemberKey,
+    AddressKey, CidrKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey, TrafficKey,
+    TupleKey, WaypointKey, WaypointMemberKey,
 };
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    ConnectionValue, DropsToldValue, EndpointSetValue, EndpointValue, HandedOverValue,
-    LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue, SocketValue, SynCookiesValue,
-    TrafficValue, VerdictValue, WorkloadValue,
+    ConnectionValue, DropsToldValue, EndpointSetValue, EndpointValue, LocalFlowValue,
+    PodAddressValue, PolicyValue, ServiceValue, SocketValue, SynCookiesValue, TrafficValue,
+    WorkloadValue,
 };
 use waysteer_common::verdict::{COUNTER_SLOTS, PacketAction, TRAFFIC_SLOTS};
 
@@ -75,12 +75,7 @@ pub(crate) static MESH_CIDRS: LpmTrie<[u8; 16], u8, 1_024> = LpmTrie::new();
 #[btf_map]
 pub(crate) static SOCKETS: SkStorage<SocketValue> = SkStorage::new();
 #[btf_map]
-pub(crate) static HANDED_OVER: Array<HandedOverValue, 4_096> = Array::new();
-#[btf_map]
-pub(crate) static CONNECTIONS: HashMap<CookieKey, ConnectionValue, 65_536, ON_DEMAND> =
-    HashMap::new();
-#[btf_map]
-pub(crate) static FLOWS: HashMap<FlowKey, VerdictValue, 65_536, ON_DEMAND> = HashMap::new();
+pub(crate) static CONNECTIONS: Array<ConnectionValue, 16_384> = Array::new();
 #[btf_map]
 pub(crate) static PACKET_FLOWS: LruHashMap<FlowKey, u8, 16_384> = LruHashMap::new();
 #[btf_map]

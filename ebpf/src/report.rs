@@ -31,26 +31,32 @@ pub(crate) fn action(action: PacketAction) {
 
 /// Counts a verdict, and tells it if somebody listens.
 #[inline(always)]
-pub(crate) fn verdict(hook: Hook, netns: u64, flow: &TupleKey, verdict: &Verdict) {
-    report_verdict(u32::from(hook.number()), netns, flow, verdict);
+pub(crate) fn verdict(hook: Hook, at: u64, netns: u64, flow: &TupleKey, verdict: &Verdict) {
+    report_verdict(u32::from(hook.number()), at, netns, flow, verdict);
 }
 
 /// A global function, which the verifier looks at once in a program, as in [`crate::lookup`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-fn report_verdict(hook: u32, netns: u64, flow: *const TupleKey, verdict: *const Verdict) -> u32 {
+fn report_verdict(
+    hook: u32,
+    at: u64,
+    netns: u64,
+    flow: *const TupleKey,
+    verdict: *const Verdict,
+) -> u32 {
     // SAFETY: the verifier has proved of every caller that what is not null is of that size.
     let flow = unsafe { flow.as_ref() };
     // SAFETY: as above.
     let verdict = unsafe { verdict.as_ref() };
     if let (Some(flow), Some(verdict)) = (flow, verdict) {
-        tell(hook as u8, netns, flow, verdict);
+        tell(hook as u8, at, netns, flow, verdict);
     }
     0
 }
 
 #[inline(always)]
-fn tell(hook: u8, netns: u64, flow: &TupleKey, verdict: &Verdict) {
+fn tell(hook: u8, at: u64, netns: u64, flow: &TupleKey, verdict: &Verdict) {
     if let Some(counter) = COUNTERS.get_ptr_mut(counter_slot(verdict.class, verdict.reason)) {
         // SAFETY: the slot is this CPU's own.
         unsafe { *counter += 1 };
@@ -62,7 +68,7 @@ fn tell(hook: u8, netns: u64, flow: &TupleKey, verdict: &Verdict) {
         return action(PacketAction::EventLost);
     };
     entry.write(VerdictEvent {
-        at: U64::new(now()),
+        at: U64::new(at),
         netns: U64::new(netns),
         source: flow.source,
         destination: flow.destination,

@@ -41,6 +41,16 @@ offset!(
     socket_receiving_device
 );
 offset!(
+    /// The mark of a socket.
+    SOCKET_MARK,
+    socket_mark
+);
+offset!(
+    /// What programs have stored with a socket.
+    SOCKET_STORAGE,
+    socket_storage
+);
+offset!(
     /// The netns of a socket.
     SOCKET_NET,
     socket_net

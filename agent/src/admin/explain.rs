@@ -87,7 +87,7 @@ fn answer(sources: &Sources, query: &ExplainQuery) -> Result<Response, Refusal> 
     Ok(Json(explained).into_response())
 }
 
-/// The verdict of a steered connection of the pod, if the kernel still has it.
+/// The verdict of an open connection of the pod, if the kernel still has it.
 fn remembered(
     sources: &Sources,
     pod: &PodStatus,
@@ -97,7 +97,7 @@ fn remembered(
 ) -> Result<Option<Verdict>, ObserveError> {
     for address in &pod.addresses {
         let from = SocketAddr::new(*address, from_port);
-        if let Some(verdict) = sources.flows.of_connection(netns, from, to)? {
+        if let Some(verdict) = sources.connections.of_connection(netns, from, to)? {
             return Ok(Some(verdict));
         }
     }

@@ -106,9 +106,9 @@ fn read(
             dump::pods(&pods, &addresses, names, filter, width)
         }
         DumpKind::Flows => {
-            let (flows, packets) = (contents.flows()?, contents.packet_flows()?);
+            let (connections, packets) = (contents.connections()?, contents.packet_flows()?);
             let local = contents.local_flows()?;
-            dump::flows(&flows, &packets, &local, names, filter, width)
+            dump::flows(&connections, &packets, &local, names, filter, width)
         }
         DumpKind::Traffic => dump::traffic(&contents.pod_traffic()?, names, filter, width),
         DumpKind::Counters => {

@@ -272,7 +272,7 @@ pub(super) unsafe fn replace(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> i
 }
 
 /// Of keys and values, in bytes.
-fn sizes(map: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+pub(super) fn sizes(map: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
     // The start of `struct bpf_map_info`: type, id, sizes of key and value.
     let mut info = [0_u32; 4];
     let mut attr = InfoAttr {

@@ -9,7 +9,7 @@ mod diag;
 mod verdicts;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nix::libc::{ENOENT, EOPNOTSUPP};
 use thiserror::Error;
@@ -82,6 +82,26 @@ pub fn end_here(verdicts: &[Verdicts], which: Which) -> Result<usize, Connection
         }
     }
     Err(ConnectionsError::StillOpen { open })
+}
+
+/// The cookies of sockets of one netns, by their connections.
+#[derive(Debug)]
+pub struct Cookies(Diag);
+
+impl Cookies {
+    /// Of the calling thread's netns.
+    pub fn here() -> Result<Self, ConnectionsError> {
+        Diag::open().map(Self).map_err(ConnectionsError::List)
+    }
+
+    /// `None` where no socket has the connection, whose own end is `local`.
+    pub fn of_connection(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<Option<u64>, ConnectionsError> {
+        self.0.cookie(local, remote).map_err(ConnectionsError::List)
+    }
 }
 
 /// Whether this kernel can end connections: asked of one that there is not.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, LpmTrie, Map, MapData, MapError};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError};
 use thiserror::Error;
 use waysteer_common::abi::key::{
     AddressKey, CidrKey, EndpointKey, FlowKey, PolicyKey, ServiceKey, ServicePortKey, TupleKey,
@@ -13,13 +13,13 @@ use waysteer_common::abi::key::{
 use waysteer_common::abi::names::ABI_VERSION;
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::value::{
-    EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue,
-    VerdictValue, WorkloadValue,
+    ConnectionValue, EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, PolicyValue,
+    ServiceValue, VerdictValue, WorkloadValue,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::maps::OpenError;
-use super::observe::{Counters, PodTraffic, PodTrafficEntries, PodTrafficError};
+use super::observe::{Counters, PodTraffic, PodTrafficEntries, PodTrafficError, is_open};
 use super::pins::{self, Generation, PinError};
 use super::wire::Wire;
 use crate::compile::CidrTableKey;
@@ -130,9 +130,20 @@ impl Contents {
         self.hash("WAYPOINT_MEMBERS")
     }
 
-    /// Steered connections.
-    pub fn flows(&self) -> Entries<FlowKey, VerdictValue> {
-        self.hash("FLOWS")
+    /// Open connections that pods have begun.
+    pub fn connections(&self) -> Entries<FlowKey, VerdictValue> {
+        let name = "CONNECTIONS";
+        let failed = |source| self.failed(name, source);
+        let map: Array<MapData, Wire<ConnectionValue>> =
+            self.map(name)?.try_into().map_err(failed)?;
+        let mut all = BTreeMap::new();
+        for slot in map.iter() {
+            let Wire(slot) = slot.map_err(failed)?;
+            if is_open(&slot) {
+                all.insert(slot.tuple.in_netns(slot.netns.get()), slot.verdict);
+            }
+        }
+        Ok(all)
     }
 
     /// Connections that the other side lets in past its tunnel.

@@ -23,12 +23,10 @@ use super::records::{RecordError, Records};
 ///
 /// `SOCKETS`, `CONNECTIONS` and `PACKET_FLOWS` keep packets of steered connections from leaving in
 /// plaintext. A version that changes one of these has to bring a way to convert it, or another
-/// witness, as ABI 6 has in the device by which a peer is heard.
-const INHERITED: [(&str, u32); 12] = [
+/// witness, as since ABI 6 there is in the device by which a peer is heard.
+const INHERITED: [(&str, u32); 10] = [
     ("SOCKETS", 1),
-    ("HANDED_OVER", 4),
-    ("CONNECTIONS", 6),
-    ("FLOWS", 6),
+    ("CONNECTIONS", 7),
     ("PACKET_FLOWS", 1),
     ("LOCAL_FLOWS", 1),
     ("SYN_COOKIES", 5),

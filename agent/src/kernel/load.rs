@@ -20,7 +20,9 @@ use super::log::{self, KernelLog, LogError};
 use super::maps::{Maps, OpenError};
 use super::memory::GiveBack;
 use super::object::Object;
-use super::observe::{Counters, DropReport, EventStream, FlowVerdicts, PodTraffic, VerdictReport};
+use super::observe::{
+    Counters, DropReport, EventStream, OpenConnections, PodTraffic, VerdictReport,
+};
 use super::pins::{self, Generation, PinError};
 use super::privileges::hint;
 
@@ -84,7 +86,7 @@ pub struct Loaded {
     pub pod_traffic: PodTraffic,
     pub events: EventStream<VerdictReport>,
     pub drops: EventStream<DropReport>,
-    pub flows: FlowVerdicts,
+    pub connections: OpenConnections,
     pub explainer: Explainer,
     pub log: KernelLog,
 }
@@ -155,7 +157,7 @@ impl Programs {
         let pod_traffic = PodTraffic::open(&mut take)?;
         let events = EventStream::open(&mut take)?;
         let drops = EventStream::open(&mut take)?;
-        let flows = FlowVerdicts::open(&mut take)?;
+        let connections = OpenConnections::open(&mut take)?;
         Ok(Loaded {
             programs: Self {
                 ebpf,
@@ -170,7 +172,7 @@ impl Programs {
             pod_traffic,
             events,
             drops,
-            flows,
+            connections,
             explainer,
             log,
         })

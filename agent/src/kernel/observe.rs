@@ -1,26 +1,25 @@
 //! What the kernel counted, reported and remembers. Observation only: nothing here is ever an
 //! input of configuration.
 
+mod connections;
 mod events;
 mod pods;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use thiserror::Error;
-use waysteer_common::abi::key::{FlowKey, TupleKey};
-use waysteer_common::abi::value::{SynCookiesValue, TrafficValue, VerdictValue};
-use waysteer_common::verdict::{Class, PacketAction, Reason, Verdict, counter_slot, traffic_slot};
+use waysteer_common::abi::value::{SynCookiesValue, TrafficValue};
+use waysteer_common::verdict::{Class, PacketAction, Reason, counter_slot, traffic_slot};
 
+pub use self::connections::OpenConnections;
+pub(super) use self::connections::is_open;
 pub use self::events::{DropReport, Event, EventError, EventStream, VerdictReport};
 pub use self::pods::{PodTraffic, PodTrafficEntries, PodTrafficError};
 use super::clock;
 use super::maps::OpenError;
 use super::wire::Wire;
-use crate::address;
 
 #[derive(Debug, Error)]
 #[error("cannot read map {map}")]
@@ -179,52 +178,6 @@ impl Traffic {
         self.bytes_sent = self.bytes_sent.wrapping_add(*bytes_sent);
         self.bytes_received = self.bytes_received.wrapping_add(*bytes_received);
         self.duration_ns = self.duration_ns.wrapping_add(*duration_ns);
-    }
-}
-
-/// The verdicts of steered connections, for the tunnel that has accepted them. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct FlowVerdicts {
-    flows: Arc<HashMap<MapData, Wire<FlowKey>, Wire<VerdictValue>>>,
-}
-
-impl FlowVerdicts {
-    pub(super) fn open(
-        take: &mut dyn FnMut(&'static str) -> Option<Map>,
-    ) -> Result<Self, OpenError> {
-        Ok(Self {
-            flows: Arc::new(typed("FLOWS", take)?),
-        })
-    }
-
-    /// `None` where the kernel has no verdict, or one that no version knows: the connection has to
-    /// be judged again.
-    pub fn look_up(&self, key: &FlowKey) -> Result<Option<Verdict>, ObserveError> {
-        match self.flows.get(&Wire(*key), 0) {
-            Ok(Wire(value)) => Ok(Verdict::from_wire(&value)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(ObserveError {
-                map: "FLOWS",
-                source,
-            }),
-        }
-    }
-
-    /// The verdict of the connection from `source` to `destination`, both as the application in
-    /// the netns of this cookie sees them.
-    pub fn of_connection(
-        &self,
-        netns: u64,
-        source: SocketAddr,
-        destination: SocketAddr,
-    ) -> Result<Option<Verdict>, ObserveError> {
-        let tuple = TupleKey::new(
-            address::to_wire(source.ip()),
-            source.port(),
-            address::to_wire(destination.ip()),
-            destination.port(),
-        );
-        self.look_up(&tuple.in_netns(netns))
     }
 }
 

@@ -116,6 +116,11 @@ const EMBEDDED: &[Field<StatsSnapshot>] = &[
         |t| t.outbound_failed,
     ),
     (
+        "waysteer_tunnel_outbound_reclassified",
+        "Connections judged again",
+        |t| t.outbound_reclassified,
+    ),
+    (
         "waysteer_tunnel_inbound_hbone",
         "HBONE streams to applications",
         |t| t.inbound_hbone,

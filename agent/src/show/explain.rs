@@ -84,9 +84,7 @@ impl Connection {
         if self.remembered {
             format!("from port {port}: this is what it got when it began").into()
         } else {
-            let text = format!(
-                "none that is steered is remembered from port {port}: this is what a new one gets"
-            );
+            let text = format!("none is remembered from port {port}: this is what a new one gets");
             Cell::from(text).styled(NOTICE)
         }
     }

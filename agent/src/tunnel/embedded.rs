@@ -1,7 +1,7 @@
 //! The embedded tunnel: ztunnel's ports in every enrolled netns, spoken by the `hbone` crate.
 //!
 //! For one machine, demos and tests. What to do with a connection was decided by the kernel: the
-//! verdict stands in `FLOWS` under the connection's tuple. The tunnel never decides for plaintext
+//! verdict stands in `CONNECTIONS` under the cookie of the application's socket. The tunnel never decides for plaintext
 //! by itself: a flow whose verdict names no next hop is held for a while and then reset.
 
 mod dial;
@@ -15,13 +15,13 @@ pub use pod::PodSockets;
 pub use stats::{Stats, StatsSnapshot};
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
-use waysteer_common::abi::key::FlowKey;
 use waysteer_common::verdict::Verdict;
 use waysteer_hbone::certs::CertSource;
 use waysteer_hbone::client::{Pool, PoolConfig};
@@ -33,7 +33,14 @@ use super::{Readiness, TunnelError, View};
 
 /// Where the kernel's verdicts on single connections are found.
 pub trait Verdicts: Send + Sync + 'static {
-    fn verdict(&self, flow: &FlowKey) -> Option<Verdict>;
+    /// Those of a pod; called in its netns.
+    fn of_pod(&self, netns: u64) -> Arc<dyn PodVerdicts>;
+}
+
+/// The verdicts on a pod's connections.
+pub trait PodVerdicts: Send + Sync + 'static {
+    /// Of the connection from `source` to `destination`, as the application sees them.
+    fn verdict(&self, source: SocketAddr, destination: SocketAddr) -> Option<Verdict>;
 }
 
 /// What all pods of the tunnel share.
@@ -105,8 +112,14 @@ impl EmbeddedTunnel {
         if let btree_map::Entry::Vacant(place) = pods.entry(netns) {
             let fd = Arc::new(fd);
             let sockets = PodSockets::open(&self.shared.workshop, fd.clone()).await?;
+            let verdicts = self.shared.verdicts.clone();
+            let verdicts = self
+                .shared
+                .workshop
+                .in_netns(fd.clone(), move || Ok(verdicts.of_pod(netns)));
+            let verdicts = verdicts.await.map_err(TunnelError::Workshop)?;
             self.shared.workshop.register(netns, fd);
-            place.insert(Pod::start(self.shared.clone(), netns, sockets));
+            place.insert(Pod::start(self.shared.clone(), netns, verdicts, sockets));
         }
         self.served().insert(uid.to_owned());
         self.changes.send_modify(|ticks| *ticks += 1);

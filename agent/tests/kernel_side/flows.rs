@@ -188,9 +188,10 @@ fn a_hbone_destination_is_delivered_to_the_tunnel_with_its_verdict() {
             (original, source),
             (to, client.local_addr().expect("an address"))
         );
-        let flows = captured.loaded.flows.clone();
+        let connections = captured.loaded.connections.clone();
         let cookie = captured.bed.pod.netns.cookie();
-        let verdict = std::thread::spawn(move || flows.of_connection(cookie, source, original));
+        let verdict =
+            std::thread::spawn(move || connections.of_connection(cookie, source, original));
         let verdict = verdict
             .join()
             .expect("a thread")
@@ -209,10 +210,11 @@ fn a_hbone_destination_is_delivered_to_the_tunnel_with_its_verdict() {
     }
     assert_eq!(captured.verdicts(Class::Direct, Reason::WorkloadHbone), 2);
     assert_eq!(captured.packets(PacketAction::OutboundAssigned), 2);
-    let unknown = captured
-        .loaded
-        .flows
-        .of_connection(1, socket(POD_V4, 1), socket(WORLD_V4, 1));
+    let unknown =
+        captured
+            .loaded
+            .connections
+            .of_connection(1, socket(POD_V4, 1), socket(WORLD_V4, 1));
     assert_eq!(unknown.expect("the map"), None);
 }
 

@@ -101,7 +101,7 @@ wire! {
 }
 
 wire! {
-    /// Key of `FLOWS` and `PACKET_FLOWS`: a connection as its initiator names it.
+    /// Key of `PACKET_FLOWS`: a connection as its initiator names it.
     pub struct FlowKey {
         /// Netns cookie of the pod.
         pub netns: U64,
@@ -179,13 +179,6 @@ wire! {
         /// [`TrafficKey::STEER`], [`TrafficKey::SERVICE`] and [`TrafficKey::LEFT`].
         pub flags: u8,
         pub padding: [u8; 6],
-    }
-}
-
-wire! {
-    /// Key of `CONNECTIONS`: a socket.
-    pub struct CookieKey {
-        pub cookie: U64,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Numbers and names that the kernel programs, the agent and the tunnel share.
 
 /// Stands in the pin path; changes whenever a map's key, value or meaning does.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// The bits of a packet or socket mark that waysteer and the tunnel use; the others are kept.
 pub const MARK_MASK: u32 = 0xfff;

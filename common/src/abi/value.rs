@@ -2,7 +2,7 @@
 
 use zerocopy::network_endian::{U16, U32, U64};
 
-use super::key::TrafficKey;
+use super::key::TupleKey;
 use super::{flag, wire};
 use crate::addr::Address;
 
@@ -163,7 +163,7 @@ wire! {
 }
 
 wire! {
-    /// A verdict as it travels with a socket, stands in `FLOWS`, and is read by the tunnel.
+    /// A verdict as it stands in `CONNECTIONS` and with a socket, and is read by the tunnel.
     pub struct VerdictValue {
         /// [`crate::verdict::Class`].
         pub class: u8,
@@ -193,24 +193,32 @@ impl VerdictValue {
 }
 
 wire! {
-    /// Value of `HANDED_OVER`: from `connect()` to the moment when the connection has all of its
-    /// addresses, which is in the same system call. In the order of the machine.
-    pub struct HandedOverValue {
-        /// Whose it is; 0 is nobody's, [`HandedOverValue::BUSY`] is being written.
+    /// Value of `CONNECTIONS`: a connection that a pod has begun, from `connect()` until it is closed.
+    /// Numbers of the machine's are in its order.
+    pub struct ConnectionValue {
+        /// Whose it is; 0 is nobody's, [`ConnectionValue::BUSY`] is being written.
         pub cookie: u64,
+        /// `bpf_ktime_get_ns` of `connect()`.
+        pub begun_at: u64,
+        /// 1 once the connection has all of its addresses, and is counted.
+        pub is_open: u64,
+        /// Netns cookie of the pod.
+        pub netns: U64,
         pub verdict: VerdictValue,
+        /// Meaningful with `is_open`.
+        pub tuple: TupleKey,
     }
 }
 
-impl HandedOverValue {
+impl ConnectionValue {
     /// No socket has it.
     pub const BUSY: u64 = u64::MAX;
-    pub const SLOTS: u32 = 4096;
+    pub const SLOTS: u32 = 16_384;
 
     /// Where a socket's is. Cookies are numbered by processor, in blocks of 4096.
     #[inline(always)]
     pub const fn slot(cookie: u64) -> u32 {
-        (cookie ^ cookie >> 12) as u32 % Self::SLOTS
+        cookie as u32 % Self::SLOTS
     }
 }
 
@@ -234,16 +242,6 @@ wire! {
         /// `bpf_ktime_get_ns` when the connection began; 0 where it is not counted, or not any more.
         pub begun_at: U64,
         pub verdict: VerdictValue,
-    }
-}
-
-wire! {
-    /// Value of `CONNECTIONS`: an open connection that a pod has begun.
-    pub struct ConnectionValue {
-        /// `bpf_ktime_get_ns` when the connection began.
-        pub begun_at: U64,
-        /// Where it is counted.
-        pub traffic: TrafficKey,
     }
 }
 

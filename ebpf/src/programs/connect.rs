@@ -15,7 +15,7 @@ use waysteer_common::classify::Flow;
 use waysteer_common::verdict::{Hook, PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
-use crate::{handover, load, lookup, maps, report, settings, steer};
+use crate::{connections, load, lookup, maps, report, settings, steer};
 
 const IPPROTO_TCP: u32 = 6;
 const PROCEED: i32 = 1;
@@ -93,24 +93,22 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
         },
         &mut verdict,
     );
+    let now = report::now();
     let dry_run = settings::dry_run();
-    let mut dials = verdict.reason == Reason::ServiceLocalBypass && !dry_run;
-    if dials && !remember(socket, &verdict) {
-        dials = false;
-        verdict.into_tunnel();
+    if !dry_run && !remember(context, socket, now, netns, &verdict) {
+        verdict.without_memory();
     }
     let tuple = TupleKey::new(Address::UNSPECIFIED, 0, destination, port);
-    report::verdict(Hook::Connect, netns, &tuple, &verdict);
+    report::verdict(Hook::Connect, now, netns, &tuple, &verdict);
     if dry_run {
         return Outcome::Proceed;
     }
-    if dials {
+    if verdict.reason == Reason::ServiceLocalBypass {
         return match unmark(context, mark) {
             Outcome::Proceed => Outcome::Dial(verdict.next_hop.address, verdict.next_hop.port),
             outcome => outcome,
         };
     }
-    hand_over(context, socket, &verdict);
     if !verdict.steer {
         return unmark(context, mark);
     }
@@ -152,19 +150,31 @@ fn unmark(context: *mut bpf_sock_addr, mark: u32) -> Outcome {
     }
 }
 
-/// To `sock_ops`, which knows the source port and writes down what there is to be known.
+/// For `sock_ops`, which knows the source port, and for as long as the connection lasts. False where
+/// memory lacks.
+///
+/// On the socket, which costs more, where the slot is another connection's; and where the guard may
+/// still take the peer of an attempt before for this one's.
 #[inline(always)]
-fn hand_over(context: *mut bpf_sock_addr, socket: *mut bpf_sock, verdict: &Verdict) {
+fn remember(
+    context: *mut bpf_sock_addr,
+    socket: *mut bpf_sock,
+    now: u64,
+    netns: u64,
+    verdict: &Verdict,
+) -> bool {
     // Of an attempt before this one.
     maps::remove_socket_value(socket);
     // SAFETY: the helper accepts the context of this program type.
     let cookie = unsafe { bpf_get_socket_cookie(context.cast()) };
-    handover::give(cookie, verdict);
-}
-
-/// What `getpeername()` has to know as long as the socket is there; false where memory lacks.
-#[inline(always)]
-fn remember(socket: *mut bpf_sock, verdict: &Verdict) -> bool {
+    if !(verdict.steer && load::receiving_device(socket).is_some())
+        && connections::begin(cookie, now, netns, verdict)
+    {
+        return true;
+    }
+    if let Some(slot) = connections::find(cookie) {
+        connections::end(slot);
+    }
     let value = SocketValue {
         // `sock_ops` says when.
         begun_at: U64::ZERO,

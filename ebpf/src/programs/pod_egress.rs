@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{BPF_TCP_SYN_SENT, bpf_sock};
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use waysteer_common::abi::key::{CookieKey, TrafficKey, TupleKey};
+use waysteer_common::abi::key::TupleKey;
 use waysteer_common::abi::names::{HBONE_PORT, MARK_MASK, RETURN_MARK, STEER_MARK, TUNNEL_MARK};
 use waysteer_common::abi::value::{SocketValue, VerdictValue};
 use waysteer_common::classify::Flow;
@@ -15,9 +15,10 @@ use waysteer_common::verdict::{Hook, PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
 use super::{sockops, tcx_code, told};
+use crate::connections;
 use crate::load::{self, Skb};
 use crate::lookup;
-use crate::maps::{self, CONNECTIONS, LOCAL_FLOWS, PACKET_FLOWS};
+use crate::maps::{self, LOCAL_FLOWS, PACKET_FLOWS};
 use crate::report;
 use crate::steer::{self, Action};
 
@@ -77,6 +78,10 @@ fn sender(skb: Skb) -> Sender {
     if socket.is_null() {
         return Sender::NotTcp;
     }
+    // Of nearly all packets; what comes after it would say the same, and takes longer.
+    if let Some(sender) = plain_sender(skb, socket) {
+        return sender;
+    }
     // SAFETY: the verifier has seen the null check.
     let socket = unsafe { bpf_sk_fullsock(socket) };
     if socket.is_null() {
@@ -122,16 +127,32 @@ fn sender(skb: Skb) -> Sender {
     }
 }
 
+#[inline(always)]
+fn plain_sender(skb: Skb, socket: *mut bpf_sock) -> Option<Sender> {
+    let device = load::receiving_device_of_plain(socket)?;
+    // SAFETY: the caller has seen that it is not null.
+    let is_connecting = unsafe { (*socket).state } == BPF_TCP_SYN_SENT;
+    if !is_connecting && device != 0 && device != steer::LOOPBACK_INDEX {
+        return Some(Sender::PastSyn);
+    }
+    match was_steered(skb) {
+        Some(true) => Some(Sender::Steered),
+        Some(false) => Some(Sender::Bypassed),
+        None if is_connecting => None,
+        None if device != 0 => Some(Sender::Steered),
+        None => Some(Sender::PastSyn),
+    }
+}
+
 /// What was said of a socket, if anything was.
 #[inline(always)]
 fn was_steered(skb: Skb) -> Option<bool> {
     // SAFETY: the helper accepts the context of this program type.
     let cookie = unsafe { bpf_get_socket_cookie(skb.0.cast()) };
-    let cookie = U64::new(cookie);
-    let value = CONNECTIONS.get_ptr(CookieKey { cookie })?;
-    // SAFETY: the verifier has proved that a non-null look-up result points to a whole value.
-    let flags = unsafe { (*value).traffic.flags };
-    Some(flags & TrafficKey::STEER != 0)
+    let slot = connections::find(cookie)?;
+    // SAFETY: `find` gives a whole value.
+    let flags = unsafe { (*slot).verdict.flags };
+    Some(flags & VerdictValue::STEER != 0)
 }
 
 #[inline(always)]
@@ -157,10 +178,10 @@ fn judge(skb: Skb, mark: u32, segment: &mut Segment) -> Action {
         lookup::decide(&flow, &mut verdict);
     }
     if is_news(segment, netns, &verdict) {
-        report::verdict(Hook::PodEgress, netns, tuple, &verdict);
+        report::verdict(Hook::PodEgress, report::now(), netns, tuple, &verdict);
     }
     if !verdict.steer {
-        return let_go(tuple, &verdict);
+        return let_go(segment, &verdict);
     }
     if skb.has_vlan() {
         return Action::Drop(PacketAction::GuardDropped);
@@ -237,9 +258,10 @@ fn continues_unjudged(segment: &Segment) -> bool {
 }
 
 #[inline(always)]
-fn let_go(tuple: &TupleKey, verdict: &Verdict) -> Action {
-    if verdict.reason == Reason::LocalBypass {
-        sockops::let_in(tuple, PacketAction::LocalFlowRecorded);
+fn let_go(segment: &Segment, verdict: &Verdict) -> Action {
+    // Later packets need not be let in.
+    if verdict.reason == Reason::LocalBypass && segment.is_syn() {
+        sockops::let_in(&segment.tuple, PacketAction::LocalFlowRecorded);
     }
     Action::Next
 }

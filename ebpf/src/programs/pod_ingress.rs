@@ -26,12 +26,17 @@ fn ingress(skb: Skb) -> Action {
         report::action(PacketAction::VlanPassed);
         return Action::Next;
     }
-    if steer::continues_connection(skb) {
+    if continues_connection(skb) {
         return Action::Next;
     }
     let mut segment = Segment::default();
     let action = judge(skb, &mut segment);
     told(Hook::PodIngress, &segment.tuple, action)
+}
+
+#[inline(never)]
+fn continues_connection(skb: Skb) -> bool {
+    steer::continues_connection(skb)
 }
 
 #[inline(always)]

@@ -12,13 +12,13 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros;
 use aya_ebpf::programs::SockOpsContext;
-use waysteer_common::abi::key::{CookieKey, TrafficKey, TupleKey};
-use waysteer_common::abi::value::{ConnectionValue, LocalFlowValue, SocketValue, VerdictValue};
+use waysteer_common::abi::key::{TrafficKey, TupleKey};
+use waysteer_common::abi::value::{ConnectionValue, LocalFlowValue, SocketValue};
 use waysteer_common::verdict::{PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
-use crate::maps::{CONNECTIONS, FLOWS, LOCAL_FLOWS};
-use crate::{handover, load, lookup, maps, report, steer};
+use crate::maps::LOCAL_FLOWS;
+use crate::{connections, load, lookup, maps, report, steer};
 
 #[macros::sock_ops]
 pub fn sock_ops(context: SockOpsContext) -> u32 {
@@ -41,37 +41,46 @@ fn connecting(ops: *mut bpf_sock_ops) {
     if socket.is_null() || tuple.destination.is_loopback() {
         return;
     }
-    // SAFETY: the helper accepts the context of this program type.
-    let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
-    let Some(verdict) = verdict(ops, socket) else {
-        return unjudged(socket, netns, &tuple);
+    let Some(Begun { traffic, reason }) = begun(ops, socket, &tuple) else {
+        return unjudged(ops, socket, &tuple);
     };
-    if verdict.flags & VerdictValue::STEER != 0 {
-        if FLOWS.insert(tuple.in_netns(netns), verdict, 0).is_err() {
-            report::action(PacketAction::RecordFailed);
-        }
-    } else if Reason::is_local_bypass(verdict.reason) {
-        local_bypass(netns, &tuple);
-    }
-    let traffic = TrafficKey::of(netns, &verdict);
-    if !remember(ops, socket, &traffic, &verdict) {
-        // The guard judges its first packet, nobody counts it.
-        return report::action(PacketAction::RecordFailed);
+    if Reason::is_local_bypass(reason) {
+        local_bypass(traffic.source.get(), &tuple);
     }
     traffic::opened(&traffic);
     // SAFETY: the helper accepts the context of this program type.
     unsafe { bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG as i32) };
 }
 
-/// What `connect()` has decided.
+/// Of a connection that begins: where it is counted, and why it goes there.
+struct Begun {
+    traffic: TrafficKey,
+    reason: u8,
+}
+
+/// What `connect()` has decided, to which is added what is known now.
 #[inline(always)]
-fn verdict(ops: *mut bpf_sock_ops, socket: *mut bpf_sock) -> Option<VerdictValue> {
+fn begun(ops: *mut bpf_sock_ops, socket: *mut bpf_sock, tuple: &TupleKey) -> Option<Begun> {
+    if let Some(slot) = connections::find(cookie(ops)) {
+        connections::open(slot, tuple);
+        // SAFETY: `find` gives a whole value.
+        let ConnectionValue { netns, verdict, .. } = unsafe { &*slot };
+        return Some(Begun {
+            traffic: TrafficKey::of(netns.get(), verdict),
+            reason: verdict.reason,
+        });
+    }
     let value = maps::socket_value(socket);
     if value.is_null() {
-        return handover::take(cookie(ops));
+        return None;
     }
     // SAFETY: the verifier has seen the null check.
-    Some(unsafe { (*value).verdict })
+    let SocketValue { begun_at, verdict } = unsafe { &mut *value };
+    *begun_at = U64::new(report::now());
+    Some(Begun {
+        traffic: TrafficKey::of(netns(ops), verdict),
+        reason: verdict.reason,
+    })
 }
 
 #[inline(always)]
@@ -80,48 +89,26 @@ fn cookie(ops: *mut bpf_sock_ops) -> u64 {
     unsafe { bpf_get_socket_cookie(ops.cast()) }
 }
 
-/// Beside the socket, which costs less: for the guard until the peer is heard, and for
-/// `state_changed`. On the socket where there is no room, where something is already, and where the
-/// guard may still take the peer of an attempt before for this one's.
 #[inline(always)]
-fn remember(
-    ops: *mut bpf_sock_ops,
-    socket: *mut bpf_sock,
-    traffic: &TrafficKey,
-    verdict: &VerdictValue,
-) -> bool {
-    let begun_at = U64::new(report::now());
-    let value = ConnectionValue {
-        begun_at,
-        traffic: *traffic,
-    };
-    let cookie = U64::new(cookie(ops));
-    let is_on_socket = !maps::socket_value(socket).is_null()
-        || (traffic.flags & TrafficKey::STEER != 0 && load::receiving_device(socket).is_some());
-    if !is_on_socket && CONNECTIONS.insert(CookieKey { cookie }, value, 0).is_ok() {
-        return true;
-    }
-    remember_on_socket(socket, begun_at, verdict)
-}
-
-#[inline(always)]
-fn remember_on_socket(socket: *mut bpf_sock, begun_at: U64, verdict: &VerdictValue) -> bool {
-    let value = SocketValue {
-        begun_at,
-        verdict: *verdict,
-    };
-    maps::set_socket_value(socket, &value)
+fn netns(ops: *mut bpf_sock_ops) -> u64 {
+    // SAFETY: the helper accepts the context of this program type.
+    unsafe { bpf_get_netns_cookie(ops.cast()) }
 }
 
 /// A socket that `connect()` has said nothing of.
 #[inline(always)]
-fn unjudged(socket: *mut bpf_sock, netns: u64, tuple: &TupleKey) {
+fn unjudged(ops: *mut bpf_sock_ops, socket: *mut bpf_sock, tuple: &TupleKey) {
+    let netns = netns(ops);
     // SAFETY: the caller has seen that it is not null.
     let mark = unsafe { (*socket).mark };
     if steer::marked_for_tunnel(mark) && lookup::pod(netns).is_some() {
         // What was said is lost, but not that it is steered; where to, the tunnel finds out itself.
         // Nobody counts it.
-        if !remember_on_socket(socket, U64::ZERO, &Verdict::NONE.to_wire()) {
+        let value = SocketValue {
+            begun_at: U64::ZERO,
+            verdict: Verdict::NONE.to_wire(),
+        };
+        if !maps::set_socket_value(socket, &value) {
             report::action(PacketAction::RecordFailed);
         }
         return;
@@ -168,55 +155,58 @@ fn state_changed(ops: *mut bpf_sock_ops) {
     if new != BPF_TCP_CLOSE {
         return;
     }
-    let Some(ConnectionValue { begun_at, traffic }) = counted(ops) else {
+    let Some(Ended { traffic, begun_at }) = ended(ops) else {
         return;
     };
-    if traffic.flags & TrafficKey::STEER != 0 {
-        forget(ops, traffic.source.get());
-    }
     let sent = bytes::sent(ops, last);
     let received = bytes::received(ops, last);
-    let duration = report::now().wrapping_sub(begun_at.get());
+    let duration = report::now().wrapping_sub(begun_at);
     traffic::closed(&traffic, sent, received, duration);
 }
 
-/// Of a steered connection, what the tunnel has looked at long ago.
-#[inline(always)]
-fn forget(ops: *mut bpf_sock_ops, netns: u64) {
-    if let Some(tuple) = load::connection(ops) {
-        // It may have had no room.
-        let _ = FLOWS.remove(tuple.in_netns(netns));
-    }
+/// Of a connection that ends: where it is counted, and since when it was open.
+struct Ended {
+    traffic: TrafficKey,
+    begun_at: u64,
 }
 
-/// Since when a connection that ends was open, and where it is counted.
 #[inline(always)]
-fn counted(ops: *mut bpf_sock_ops) -> Option<ConnectionValue> {
+fn ended(ops: *mut bpf_sock_ops) -> Option<Ended> {
+    if let Some(slot) = connections::find(cookie(ops)) {
+        // SAFETY: `find` gives a whole value.
+        let ConnectionValue {
+            begun_at,
+            is_open,
+            netns,
+            verdict,
+            ..
+        } = unsafe { &*slot };
+        let ended = Ended {
+            traffic: TrafficKey::of(netns.get(), verdict),
+            begun_at: *begun_at,
+        };
+        // Of an attempt that came to nothing, or of a connection.
+        let is_counted = *is_open != 0;
+        connections::end(slot);
+        return is_counted.then_some(ended);
+    }
     let socket = load::event_socket(ops);
     if socket.is_null() {
         return None;
     }
     let value = maps::socket_value(socket);
-    if !value.is_null() {
-        // SAFETY: the verifier has seen the null check.
-        let SocketValue { begun_at, verdict } = unsafe { &mut *value };
-        if *begun_at == U64::ZERO {
-            return None;
-        }
-        // SAFETY: the helper accepts the context of this program type.
-        let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
-        // The socket may be closed again, or used again.
-        let begun_at = core::mem::replace(begun_at, U64::ZERO);
-        return Some(ConnectionValue {
-            begun_at,
-            traffic: TrafficKey::of(netns, verdict),
-        });
+    if value.is_null() {
+        return None;
     }
-    let cookie = U64::new(cookie(ops));
-    let value = CONNECTIONS.get_ptr(CookieKey { cookie })?;
-    // SAFETY: the verifier has proved that a non-null look-up result points to a whole value.
-    let value = unsafe { *value };
-    // Nobody else removes it.
-    let _ = CONNECTIONS.remove(CookieKey { cookie });
-    Some(value)
+    // SAFETY: the verifier has seen the null check.
+    let SocketValue { begun_at, verdict } = unsafe { &mut *value };
+    if *begun_at == U64::ZERO {
+        return None;
+    }
+    // The socket may be closed again, or used again.
+    let begun_at = core::mem::replace(begun_at, U64::ZERO);
+    Some(Ended {
+        traffic: TrafficKey::of(netns(ops), verdict),
+        begun_at: begun_at.get(),
+    })
 }

@@ -12,8 +12,9 @@ use super::{cookies, look_up_raw};
 use crate::load::Skb;
 
 /// Whether the packet is of a connection that exists or is being set up, or of none, and then for
-/// the stack to refuse; else [`super::owner`] has to find out.
-#[inline(never)]
+/// the stack to refuse; else [`super::owner`] has to find out. To be called from a function of its own:
+/// the verifier forgets on which of its ways it came to an answer.
+#[inline(always)]
 pub(crate) fn continues_connection(skb: Skb) -> bool {
     match skb.ethertype() {
         ETHERTYPE_IPV4 => {

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use socket2::SockRef;
-use waysteer_common::abi::value::HandedOverValue;
+use waysteer::kernel::contents::Contents;
+use waysteer_common::abi::value::ConnectionValue;
 use waysteer_tests::bed::{Bed, Options};
 use waysteer_tests::dial::{Dial, disconnect};
 use waysteer_tests::peers::{Server, Service};
 use waysteer_tests::wait::wait_until;
+use zerocopy::IntoBytes as _;
 
 use super::PORT;
 use super::counted::{Leave, exchange_bytes};
@@ -21,18 +23,15 @@ use crate::adoption::look;
 use crate::redirect::classes::check_every_class;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// As many as `CONNECTIONS` has room for.
-const FULL: u64 = 65_536;
-
 fn map(bed: &Bed, name: &str) -> Result<PathBuf> {
     Ok(look::generation(bed)?.join("maps").join(name))
 }
 
-fn entries(map: &Path) -> Result<usize> {
-    let mut command = Command::new("bpftool");
-    command.args(["--json", "map", "dump", "pinned"]).arg(map);
-    let entries: Vec<serde_json::Value> = serde_json::from_str(&look::output(command)?)?;
-    Ok(entries.len())
+/// How many connections the kernel knows by their slots.
+fn known(bed: &Bed) -> Result<usize> {
+    let generation = look::generation(bed)?;
+    let root = generation.parent().context("a generation is in a root")?;
+    Ok(Contents::open(root)?.connections()?.len())
 }
 
 /// Writes keys and values as hexadecimal bytes.
@@ -60,32 +59,53 @@ fn fill(bed: &Bed, map: &Path, lines: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) 
     Ok(())
 }
 
+/// From now on every slot is somebody else's.
+fn take_all(bed: &Bed) -> Result<()> {
+    let taken = ConnectionValue {
+        // No socket has it.
+        cookie: ConnectionValue::BUSY - 1,
+        is_open: 1,
+        ..ConnectionValue::default()
+    };
+    let slot = |slot: u32| (slot.to_ne_bytes().to_vec(), taken.as_bytes().to_vec());
+    let map = map(bed, "CONNECTIONS")?;
+    fill(bed, &map, (0..ConnectionValue::SLOTS).map(slot))
+}
+
+/// By the cookie of the application's socket.
 #[test]
-fn a_verdict_that_is_lost_on_the_way_is_made_again() -> Result<()> {
+fn the_tunnel_finds_what_the_kernel_has_decided() -> Result<()> {
     let bed = Bed::new(&Options::default())?;
-    lose_all(&bed)?;
-    check_every_class(&bed)?;
-    ensure!(
-        entries(&map(&bed, "CONNECTIONS")?)? == 0,
-        "something was handed over"
-    );
+    let _far = Server::start(&bed.pod("far").netns, "far", PORT, Service::Echo)?;
+    let judged_again = || bed.metric("waysteer_tunnel_outbound_reclassified", &[]);
+    let before = judged_again()?;
+    for v6 in [false, true] {
+        let far = SocketAddr::new(bed.address("far", v6), PORT);
+        for _ in 0..10 {
+            let connection = Dial::new().connect(&bed.pod("client").netns, far)?;
+            exchange_bytes(connection, Leave::First, 10)?;
+        }
+    }
+    ensure!(judged_again()? == before, "without being taken");
+    take_all(&bed)?;
+    let far = SocketAddr::new(bed.address("far", false), PORT);
+    let connection = Dial::new().connect(&bed.pod("client").netns, far)?;
+    exchange_bytes(connection, Leave::First, 10)?;
+    ensure!(judged_again()? == before + 1, "it is told by the slot only");
     Ok(())
 }
 
-/// What `connect()` hands over from now on is lost.
-fn lose_all(bed: &Bed) -> Result<()> {
-    // Somebody is writing, everywhere and for good.
-    let mut value = vec![0; size_of::<HandedOverValue>()];
-    value[..8].copy_from_slice(&HandedOverValue::BUSY.to_ne_bytes());
-    let slot = |slot: u32| (slot.to_ne_bytes().to_vec(), value.clone());
-    fill(
-        bed,
-        &map(bed, "HANDED_OVER")?,
-        (0..HandedOverValue::SLOTS).map(slot),
-    )
+#[test]
+fn connections_whose_slots_are_taken_go_the_same_ways() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    take_all(&bed)?;
+    check_every_class(&bed)?;
+    // What has taken them is the same everywhere.
+    ensure!(known(&bed)? == 1, "something has a slot");
+    Ok(())
 }
 
-/// One socket, three times: steered; to loopback; and steered when the verdict is lost.
+/// One socket, three times: steered; to loopback, which nobody judges; and steered again.
 #[test]
 fn a_socket_that_is_used_again_is_counted_for_what_was_judged() -> Result<()> {
     let bed = Bed::new(&Options::default())?;
@@ -102,11 +122,11 @@ fn a_socket_that_is_used_again_is_counted_for_what_was_judged() -> Result<()> {
     disconnect(&stream)?;
     SockRef::from(&stream).connect(&SocketAddr::from(([127, 0, 0, 1], PORT)).into())?;
     disconnect(&stream)?;
-    lose_all(&bed)?;
+    ensure!(counted()? == before.map(|count| count + 1), "loopback");
     SockRef::from(&stream).connect(&far.into())?;
     // Ends it at once, as before.
     disconnect(&stream)?;
-    let (expected, found) = (before.map(|count| count + 1), counted()?);
+    let (expected, found) = (before.map(|count| count + 2), counted()?);
     ensure!(found == expected, "{before:?}, then {found:?}");
     Ok(())
 }
@@ -114,24 +134,20 @@ fn a_socket_that_is_used_again_is_counted_for_what_was_judged() -> Result<()> {
 #[test]
 fn an_entry_a_connection_and_none_when_it_ends() -> Result<()> {
     let bed = Bed::new(&Options::default())?;
-    let maps = [map(&bed, "CONNECTIONS")?, map(&bed, "FLOWS")?];
-    let [connections, flows] = &maps;
     let client = &bed.pod("client").netns;
     let start = |pod: &str| Server::start(&bed.pod(pod).netns, pod, PORT, Service::Echo);
     let _servers = [start("far-plain")?, start("far")?];
     let none_is_left = || {
         wait_until(PATIENCE, "no entry is left", || {
-            maps.iter()
-                .all(|map| entries(map).is_ok_and(|left| left == 0))
+            known(&bed).is_ok_and(|left| left == 0)
         })
     };
     for v6 in [false, true] {
-        for (pod, in_flows) in [("far-plain", 0), ("far", 1)] {
+        for pod in ["far-plain", "far"] {
             let to = SocketAddr::new(bed.address(pod, v6), PORT);
             for leave in [Leave::First, Leave::AtOnce, Leave::Reset] {
                 let connection = Dial::new().connect(client, to)?;
-                ensure!(entries(connections)? == 1, "{to}: none while it is open");
-                ensure!(entries(flows)? == in_flows, "{to}: for the tunnel");
+                ensure!(known(&bed)? == 1, "{to}: none while it is open");
                 exchange_bytes(connection, leave, 10)?;
                 none_is_left().with_context(|| format!("{to}, leaves {leave:?}"))?;
             }
@@ -176,14 +192,11 @@ fn a_verdict_a_connection_whoever_ends_it() -> Result<()> {
 }
 
 #[test]
-fn without_room_connections_are_counted_and_guarded_all_the_same() -> Result<()> {
+fn connections_whose_slots_are_taken_are_counted_and_guarded() -> Result<()> {
     let bed = Bed::new(&Options::default())?;
-    let connections = map(&bed, "CONNECTIONS")?;
     let start = |pod: &str| Server::start(&bed.pod(pod).netns, pod, PORT, Service::Echo);
     let _servers = [start("far-plain")?, start("far")?];
-    // Cookies that no socket has yet.
-    let keys = (0..FULL).map(|number| ((u64::MAX - number).to_be_bytes().to_vec(), vec![0; 32]));
-    fill(&bed, &connections, keys)?;
+    take_all(&bed)?;
     let metric = |name: &str| bed.metric(name, &[]);
     let closed = metric("waysteer_connections_closed")?;
     let guarded = || bed.metric("waysteer_packet_actions", &[("action", "guard_returned")]);
@@ -199,6 +212,5 @@ fn without_room_connections_are_counted_and_guarded_all_the_same() -> Result<()>
         ensure!(metric("waysteer_sent_bytes")? == 10 * number, "{pod}");
         ensure!((guarded()? > 0) == (pod == "far"), "{pod}");
     }
-    ensure!(entries(&connections)? == usize::try_from(FULL)?);
     Ok(())
 }

@@ -74,23 +74,13 @@ pub(super) const NOTES: &[Note] = &[
     ),
     note(
         "SOCKETS",
-        "on a socket, its verdict: where it was sent to an endpoint in its service's place, and where another map has no room",
+        "on a socket, its verdict: where its slot of `CONNECTIONS` is another connection's, and of steered sockets that are used again",
         "`pod_egress` judges again, the tunnel makes the verdict again",
     ),
     note(
-        "HANDED_OVER",
-        "verdicts on their way from `connect()` to `sock_ops`",
-        "`pod_egress` judges again; the connection is not counted in `TRAFFIC`",
-    ),
-    note(
         "CONNECTIONS",
-        "open connections that pods have begun, by socket cookie",
-        "on the socket, as in `SOCKETS`",
-    ),
-    note(
-        "FLOWS",
-        "the verdict of an open steered connection, for the tunnel",
-        "the tunnel makes the verdict again, by the same code",
+        "connections that pods have begun, from `connect()` until they are closed, by socket cookie",
+        "on the socket, as in `SOCKETS`; the embedded tunnel makes the verdict again, by the same code",
     ),
     note(
         "PACKET_FLOWS",

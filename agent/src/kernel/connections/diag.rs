@@ -4,11 +4,12 @@
 //! what programs have stored with it is asked for by an attribute of its own (Linux 5.7).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{self, IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NlasIterator};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use nix::libc::ENOENT;
 use waysteer_common::abi::value::{SocketValue, VerdictValue};
 use zerocopy::FromBytes;
 
@@ -84,6 +85,35 @@ impl Diag {
             }
         }
         Ok(all)
+    }
+
+    /// The cookie of the socket that has this connection, if any has; `local` is its own end.
+    pub(super) fn cookie(
+        &self,
+        local: net::SocketAddr,
+        remote: net::SocketAddr,
+    ) -> io::Result<Option<u64>> {
+        let family = match local {
+            net::SocketAddr::V4(_) => AF_INET,
+            net::SocketAddr::V6(_) => AF_INET6,
+        };
+        self.send(
+            SOCK_DIAG_BY_FAMILY,
+            0,
+            &request(family, &id_of(local, remote)),
+        )?;
+        let (datagram, _) = self.socket.recv_from_full()?;
+        let (kind, payload, _) = message(&datagram).ok_or(io::ErrorKind::InvalidData)?;
+        if kind == NLMSG_ERROR {
+            let code = payload.first_chunk().copied().map(i32::from_ne_bytes);
+            return match code.map(|code| -code) {
+                Some(ENOENT) => Ok(None),
+                Some(code) => Err(io::Error::from_raw_os_error(code)),
+                None => Err(io::ErrorKind::InvalidData.into()),
+            };
+        }
+        let found = Found::read(payload).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Some(found.cookie()))
     }
 
     /// Ends a connection.
@@ -202,8 +232,25 @@ fn is_steered(storages: &[u8]) -> bool {
     })
 }
 
+/// `inet_diag_sockid` of a connection on any device, with any cookie.
+fn id_of(local: net::SocketAddr, remote: net::SocketAddr) -> Vec<u8> {
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => [address.octets().as_slice(), &[0; 12]].concat(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let mut all = Vec::with_capacity(ID);
+    all.extend(local.port().to_be_bytes());
+    all.extend(remote.port().to_be_bytes());
+    all.extend(octets(local.ip()));
+    all.extend(octets(remote.ip()));
+    // The device, and no cookie.
+    all.extend([0; 4]);
+    all.extend([0xff; 8]);
+    all
+}
+
 /// `inet_diag_req_v2`.
-fn request(family: u8, id: &[u8; ID]) -> Vec<u8> {
+fn request(family: u8, id: &[u8]) -> Vec<u8> {
     let mut request = vec![family, IPPROTO_TCP, 0, 0];
     request.extend(STATES.to_ne_bytes());
     request.extend(id);

@@ -3,10 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use waysteer_common::abi::key::{CookieKey, TrafficKey};
-use waysteer_common::abi::value::ConnectionValue;
-use zerocopy::network_endian::U64;
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use waysteer_common::abi::value::{ConnectionValue, VerdictValue};
+use zerocopy::FromBytes as _;
 
 use crate::kernel::bpf;
 use crate::kernel::pins::Generation;
@@ -16,7 +14,7 @@ use crate::kernel::pins::Generation;
 pub struct Verdicts {
     /// `SOCKETS`.
     storage: Option<OwnedFd>,
-    /// `CONNECTIONS`, since ABI 6.
+    /// `CONNECTIONS`, since ABI 7. That of ABI 6 was another one, of sockets that have a mark.
     connections: Option<OwnedFd>,
 }
 
@@ -24,7 +22,10 @@ impl Verdicts {
     pub fn of(generation: &Generation) -> io::Result<Self> {
         Ok(Self {
             storage: generation.find_map("SOCKETS")?,
-            connections: generation.find_map("CONNECTIONS")?,
+            connections: match generation.find_map("CONNECTIONS")? {
+                Some(map) if is_of_now(map.as_fd())? => Some(map),
+                _ => None,
+            },
         })
     }
 
@@ -39,13 +40,15 @@ impl Verdicts {
         let Some(map) = &self.connections else {
             return Ok(false);
         };
-        let cookie = U64::new(cookie);
-        let value = match bpf::value(map.as_fd(), CookieKey { cookie }.as_bytes()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            value => value?,
-        };
+        let slot = ConnectionValue::slot(cookie);
+        let value = bpf::value(map.as_fd(), &slot.to_ne_bytes())?;
         let value = ConnectionValue::read_from_bytes(&value);
         let value = value.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-        Ok(value.traffic.flags & TrafficKey::STEER != 0)
+        Ok(value.cookie == cookie && value.verdict.flags & VerdictValue::STEER != 0)
     }
+}
+
+fn is_of_now(map: BorrowedFd<'_>) -> io::Result<bool> {
+    let (key, value) = bpf::sizes(map)?;
+    Ok(key as usize == size_of::<u32>() && value as usize == size_of::<ConnectionValue>())
 }

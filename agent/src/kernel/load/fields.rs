@@ -3,10 +3,12 @@
 use crate::kernel::btf::{self, BtfError, Way};
 
 /// By the global of the object that says so, the way to the field.
-const WAYS: [(&str, Way); 7] = [
+const WAYS: [(&str, Way); 9] = [
     ("TIME_WAIT_RCV_NXT", &[("sock_common", "skc_tw_rcv_nxt")]),
     ("SOCKET_FLAGS", &[("sock_common", "skc_flags")]),
     ("SOCKET_RECEIVING_DEVICE", &[("sock", "sk_rx_dst_ifindex")]),
+    ("SOCKET_MARK", &[("sock", "sk_mark")]),
+    ("SOCKET_STORAGE", &[("sock", "sk_bpf_storage")]),
     ("SOCKET_NET", &[("sock_common", "skc_net")]),
     ("LISTENER_BACKLOG", &[("sock", "sk_max_ack_backlog")]),
     (

@@ -2,7 +2,7 @@
 
 /// The maps that are pinned, and so outlive the process: all that the programs share with an agent
 /// but its log.
-pub(in crate::kernel) const PINNED_MAPS: [&str; 27] = [
+pub(in crate::kernel) const PINNED_MAPS: [&str; 25] = [
     "SETTINGS",
     "PODS",
     "POD_ADDRESSES",
@@ -16,9 +16,7 @@ pub(in crate::kernel) const PINNED_MAPS: [&str; 27] = [
     "WAYPOINT_MEMBERS",
     "MESH_CIDRS",
     "SOCKETS",
-    "HANDED_OVER",
     "CONNECTIONS",
-    "FLOWS",
     "PACKET_FLOWS",
     "LOCAL_FLOWS",
     "SYN_COOKIES",

@@ -1,4 +1,4 @@
-//! `FLOWS`, `PACKET_FLOWS` and `LOCAL_FLOWS`: the connections that the kernel remembers.
+//! `CONNECTIONS`, `PACKET_FLOWS` and `LOCAL_FLOWS`: the connections that the kernel remembers.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,20 +34,20 @@ struct Flow {
 }
 
 pub fn flows(
-    flows: &BTreeMap<FlowKey, VerdictValue>,
+    connections: &BTreeMap<FlowKey, VerdictValue>,
     packets: &BTreeMap<FlowKey, u8>,
     local: &BTreeMap<TupleKey, LocalFlowValue>,
     names: &Names,
     filter: &Filter,
     width: Option<usize>,
 ) -> Dump {
-    let steered = flows.iter().map(|(key, value)| {
-        let mut flow = Flow::of("FLOWS", key, names);
+    let judged = connections.iter().map(|(key, value)| {
+        let mut flow = Flow::of("CONNECTIONS", key, names);
         flow.judged(Verdict::from_wire(value), names);
         flow
     });
     // Those that have a verdict too stand above.
-    let raw = packets.keys().filter(|key| !flows.contains_key(key));
+    let raw = packets.keys().filter(|key| !connections.contains_key(key));
     let raw = raw.map(|key| Flow::of("PACKET_FLOWS", key, names));
     let local = local.keys().map(|key| Flow {
         netns: None,
@@ -55,7 +55,7 @@ pub fn flows(
         steered: false,
         ..Flow::of("LOCAL_FLOWS", &key.in_netns(0), names)
     });
-    Dump::of(steered.chain(raw).chain(local).collect(), filter, width)
+    Dump::of(judged.chain(raw).chain(local).collect(), filter, width)
 }
 
 impl Flow {

@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderValue, header};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use waysteer_common::abi::key::{FlowKey, TupleKey};
 use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
 use waysteer_common::verdict::{Class, Reason, Verdict};
 use waysteer_hbone::client::{ConnectError, PoolKey};
@@ -153,29 +152,21 @@ async fn open_hbone(
     Ok(tunnel)
 }
 
-/// The kernel's verdict for this very connection. If it is no longer in the map it is made again,
+/// The kernel's verdict for this very connection. Where it is not in the map it is made again,
 /// by the same code over the same tables; if it names nothing to do yet, the connection is held.
 async fn verdict(
     context: &Context,
     client: SocketAddr,
     dialled: SocketAddr,
 ) -> Result<Verdict, OutboundError> {
-    let destination = to_wire(dialled.ip());
-    let tuple = TupleKey::new(
-        to_wire(client.ip()),
-        client.port(),
-        destination,
-        dialled.port(),
-    );
-    let key: FlowKey = tuple.in_netns(context.netns);
-    let found = context.shared.verdicts.verdict(&key);
-    if let Some(verdict) = found
+    if let Some(verdict) = context.verdicts.verdict(client, dialled)
         && patience(verdict.reason).is_none()
     {
         return Ok(verdict);
     }
     context.shared.stats.outbound_reclassified.increment();
     let accepted = Instant::now();
+    let destination = to_wire(dialled.ip());
     let view = &context.shared.view;
     let mut changes = view.changes();
     loop {

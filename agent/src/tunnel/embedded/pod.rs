@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, OUTBOUND_PORT};
 
 use super::sockets::{self, Workshop};
-use super::{Shared, inbound, outbound, until_cancelled};
+use super::{PodVerdicts, Shared, inbound, outbound, until_cancelled};
 use crate::tunnel::TunnelError;
 
 /// The listeners in one netns.
@@ -54,6 +54,7 @@ pub(super) struct Pod {
 pub(super) struct Context {
     pub(super) shared: Arc<Shared>,
     pub(super) netns: u64,
+    pub(super) verdicts: Arc<dyn PodVerdicts>,
     /// Stops the listeners and tells HBONE clients to go elsewhere.
     pub(super) closing: CancellationToken,
     /// Ends the connections.
@@ -62,10 +63,16 @@ pub(super) struct Context {
 }
 
 impl Pod {
-    pub(super) fn start(shared: Arc<Shared>, netns: u64, sockets: PodSockets) -> Self {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        netns: u64,
+        verdicts: Arc<dyn PodVerdicts>,
+        sockets: PodSockets,
+    ) -> Self {
         let context = Context {
             shared,
             netns,
+            verdicts,
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             connections: TaskTracker::new(),

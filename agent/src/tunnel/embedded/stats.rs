@@ -26,7 +26,7 @@ stats! {
     outbound_refused,
     /// Connections whose next hop could not be reached, or was not who was expected.
     outbound_failed,
-    /// Connections whose verdict was no longer in `FLOWS` and was made again.
+    /// Connections whose verdict was not in `CONNECTIONS` and was made again.
     outbound_reclassified,
     inbound_hbone,
     inbound_plain,

@@ -87,7 +87,7 @@ const PLAIN: Way = way("Direct, plain TCP", "client", "far-plain");
 const BYPASS: Way = way("DirectLocal bypass", "client", "server");
 const TUNNEL: Way = slow("DirectLocal over HBONE", "tclient", "tserver");
 
-pub(crate) const COMPARISONS: [Comparison; 17] = [
+pub(crate) const COMPARISONS: [Comparison; 18] = [
     Comparison {
         topic: Topic::Leg,
         way: way("application to listener, waysteer", "leg", "far"),
@@ -115,6 +115,12 @@ pub(crate) const COMPARISONS: [Comparison; 17] = [
         way: PASSTHROUGH,
         base: EXTERNAL,
         bars: &[(Metric::Whole, 1.05), (Metric::Bulk, 0.97)],
+    },
+    Comparison {
+        topic: Topic::Passthrough,
+        way: way("plain, from another pod", "plain2", "external"),
+        base: EXTERNAL,
+        bars: &[],
     },
     Comparison {
         topic: Topic::Passthrough,

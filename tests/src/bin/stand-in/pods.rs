@@ -1,6 +1,7 @@
 //! The pods that are served.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +13,7 @@ use tokio::task::block_in_place;
 use waysteer::compile::{Compiler, EnrolledPod, Node};
 use waysteer::kernel::netns::PodNetns;
 use waysteer::model::Delta;
-use waysteer::tunnel::{EmbeddedTunnel, SharedCompiler, Verdicts};
-use waysteer_common::abi::key::FlowKey;
+use waysteer::tunnel::{EmbeddedTunnel, PodVerdicts, SharedCompiler, Verdicts};
 use waysteer_common::verdict::Verdict;
 use waysteer_hbone::ca::LocalCa;
 use waysteer_tests::zds::Info;
@@ -22,7 +22,13 @@ use waysteer_tests::zds::Info;
 struct NoVerdicts;
 
 impl Verdicts for NoVerdicts {
-    fn verdict(&self, _flow: &FlowKey) -> Option<Verdict> {
+    fn of_pod(&self, _netns: u64) -> Arc<dyn PodVerdicts> {
+        Arc::new(Self)
+    }
+}
+
+impl PodVerdicts for NoVerdicts {
+    fn verdict(&self, _source: SocketAddr, _destination: SocketAddr) -> Option<Verdict> {
         None
     }
 }
