@@ -79,17 +79,22 @@ fn the_tunnel_finds_what_the_kernel_has_decided() -> Result<()> {
     let _far = Server::start(&bed.pod("far").netns, "far", PORT, Service::Echo)?;
     let judged_again = || bed.metric("waysteer_tunnel_outbound_reclassified", &[]);
     let before = judged_again()?;
-    for v6 in [false, true] {
-        let far = SocketAddr::new(bed.address("far", v6), PORT);
-        for _ in 0..10 {
-            let connection = Dial::new().connect(&bed.pod("client").netns, far)?;
+    let [v4, v6] = [false, true].map(|v6| SocketAddr::new(bed.address("far", v6), PORT));
+    for (far, dial) in [
+        (v4, Dial::new()),
+        (v6, Dial::new()),
+        (v4, Dial::new().mapped()),
+        (v4, Dial::new().device("eth0")),
+        (v6, Dial::new().device("eth0")),
+    ] {
+        for _ in 0..5 {
+            let connection = dial.connect(&bed.pod("client").netns, far)?;
             exchange_bytes(connection, Leave::First, 10)?;
         }
     }
     ensure!(judged_again()? == before, "without being taken");
     take_all(&bed)?;
-    let far = SocketAddr::new(bed.address("far", false), PORT);
-    let connection = Dial::new().connect(&bed.pod("client").netns, far)?;
+    let connection = Dial::new().connect(&bed.pod("client").netns, v4)?;
     exchange_bytes(connection, Leave::First, 10)?;
     ensure!(judged_again()? == before + 1, "it is told by the slot only");
     Ok(())
