@@ -246,11 +246,13 @@ pub(crate) fn receiving_device_of_plain(socket: *mut bpf_sock) -> Option<u32> {
     (storage == 0 && !steer::marked_for_tunnel(mark)).then_some(device)
 }
 
+/// What a structure of the kernel's holds at an offset; zero where the pointer is not one.
+///
 /// # Safety
 ///
-/// The kernel's structure must have a `T` there; the verifier checks that.
+/// The structure must have a `T` there; the verifier checks that.
 #[inline(always)]
-unsafe fn field<T>(structure: *mut u8, offset: u32) -> T {
+pub(crate) unsafe fn field<T>(structure: *mut u8, offset: u32) -> T {
     // SAFETY: the caller's.
     let field = unsafe { structure.add(offset as usize) };
     // SAFETY: as above.

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_skc_to_tcp_sock}
 use waysteer_common::abi::value::SynCookiesValue;
 
 use crate::maps::SYN_COOKIES;
-use crate::{report, settings};
+use crate::{load, report, settings};
 
 /// `net.ipv4.tcp_syncookies`: all SYNs are answered with cookies.
 const ALWAYS: u8 = 2;
@@ -60,26 +60,15 @@ fn may_give(listener: *mut bpf_sock) -> bool {
         return true;
     }
     // SAFETY: the kernel's own type information has the field there, and the verifier checks it.
-    let waiting = unsafe { read::<u32>(socket, queue) };
+    let waiting = unsafe { load::field::<u32>(socket, queue) };
     // SAFETY: as above.
-    let room = unsafe { read::<u32>(socket, backlog) };
+    let room = unsafe { load::field::<u32>(socket, backlog) };
     if waiting >= room / 4 {
         return true;
     }
     // SAFETY: as above.
-    let net = unsafe { read::<*mut u8>(socket, net) };
+    let net = unsafe { load::field::<*mut u8>(socket, net) };
     // SAFETY: as above; the kernel reads 0 where the pointer is not one.
-    let sysctl = unsafe { read::<u8>(net, sysctl) };
+    let sysctl = unsafe { load::field::<u8>(net, sysctl) };
     sysctl >= ALWAYS
-}
-
-/// # Safety
-///
-/// There must be a `T` in the structure at `offset`.
-#[inline(always)]
-unsafe fn read<T>(structure: *mut u8, offset: u32) -> T {
-    // SAFETY: the caller's.
-    let field = unsafe { structure.add(offset as usize) };
-    // SAFETY: as above.
-    unsafe { field.cast::<T>().read_volatile() }
 }

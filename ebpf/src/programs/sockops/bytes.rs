@@ -57,8 +57,6 @@ fn peer_has_ended(ops: *mut bpf_sock_ops) -> bool {
     if socket.is_null() {
         return true;
     }
-    // SAFETY: the kernel's own type information has the field there, and the verifier checks it.
-    let field = unsafe { socket.add(offset as usize) };
-    // SAFETY: as above.
-    unsafe { field.cast::<u64>().read_volatile() & SOCK_DONE != 0 }
+    // SAFETY: the kernel's own type information has the field there.
+    unsafe { load::field::<u64>(socket, offset) & SOCK_DONE != 0 }
 }
