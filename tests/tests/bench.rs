@@ -9,12 +9,14 @@ use serde_json::Value;
 use waysteer::kernel::cgroup;
 use waysteer_tests::process::{Scratch, binary};
 
-/// The leg, by waysteer, by iptables and in a pod without agent; Passthrough and what is in it.
-const WAYS: [&str; 6] = [
+/// The leg, by waysteer, by iptables and in a pod without agent; Passthrough, what measuring is off
+/// by, and what is in it.
+const WAYS: [&str; 7] = [
     "application to listener, waysteer",
     "application to listener, iptables",
     "loopback, pod without agent",
     "Passthrough",
+    "plain, from another pod",
     "rules and route alone, without agent",
     EMPTY,
 ];

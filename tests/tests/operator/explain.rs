@@ -236,9 +236,22 @@ fn names_ports_and_open_connections() -> Result<()> {
     ensure!(said.row("connection")?.contains("what it got"), "{said:?}");
     let said = waysteer(&bed, &[&asked[..], &["1"]].concat())?;
     ensure!(
-        said.row("connection")?.contains("none that is steered"),
+        said.row("connection")?.contains("none is remembered"),
         "{said:?}"
     );
+    // One that goes past the tunnel.
+    let plain = SocketAddr::new(bed.address("far-plain", false), 8080);
+    let _plain = Server::start(
+        &bed.pod("far-plain").netns,
+        "far-plain",
+        8080,
+        Service::Echo,
+    )?;
+    let open = Dial::new().connect(&bed.pod("client").netns, plain)?;
+    let (port, plain) = (open.local.port().to_string(), plain.to_string());
+    let said = waysteer(&bed, &["explain", "client", &plain, "--from-port", &port])?;
+    ensure!(said.row("connection")?.contains("what it got"), "{said:?}");
+    ensure!(said.row("reason")?.ends_with("WorkloadPlain"), "{said:?}");
 
     for (arguments, says) in [
         (
