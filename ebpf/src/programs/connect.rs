@@ -96,6 +96,8 @@ fn connect(context: *mut bpf_sock_addr, destination: Address) -> Outcome {
     let now = report::now();
     let dry_run = settings::dry_run();
     if !dry_run && !remember(context, socket, now, netns, &verdict) {
+        // The guard judges its first packet, nobody counts it.
+        report::action(PacketAction::RecordFailed);
         verdict.without_memory();
     }
     let tuple = TupleKey::new(Address::UNSPECIFIED, 0, destination, port);

@@ -196,6 +196,29 @@ fn a_verdict_a_connection_whoever_ends_it() -> Result<()> {
     Ok(())
 }
 
+/// The client's last packet, which TIME_WAIT sends, need not be let in any more.
+#[test]
+fn a_bypass_to_a_neighbour_is_let_in_once() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    let let_in = || {
+        let action = [("action", "local_flow_recorded")];
+        bed.metric("waysteer_packet_actions", &action)
+    };
+    let to = SocketAddr::new(bed.address("server", false), PORT);
+    let listener = bed.pod("server").netns.run(|| TcpListener::bind(to))?;
+    let before = let_in()?;
+    let client = Dial::new().connect(&bed.pod("client").netns, to)?;
+    let (mut server, _) = listener.accept()?;
+    drop(client);
+    ensure!(server.read(&mut [0])? == 0);
+    // Until its end is acknowledged, which may take as long as acknowledgements are delayed.
+    std::thread::sleep(Duration::from_millis(200));
+    drop(server);
+    let now = let_in()?;
+    ensure!(now == before + 1, "{before}, then {now}");
+    Ok(())
+}
+
 #[test]
 fn connections_whose_slots_are_taken_are_counted_and_guarded() -> Result<()> {
     let bed = Bed::new(&Options::default())?;
