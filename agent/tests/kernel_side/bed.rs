@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use waysteer::kernel::netns::PodNetns;
@@ -12,6 +13,9 @@ pub(crate) const POD_V4: &str = "10.77.0.1";
 pub(crate) const POD_V6: &str = "fd77::1";
 pub(crate) const WORLD_V4: &str = "10.77.0.2";
 pub(crate) const WORLD_V6: &str = "fd77::2";
+
+/// Read while a child runs: `exec` lets its parent go on before it closes what is to be closed.
+static FORKS: RwLock<()> = RwLock::new(());
 
 /// How long a wire may take.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -113,7 +117,15 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(format!("/run/netns/{name}"))
 }
 
+/// For what counts on the kernel letting go of what is closed: a child that a test beside this one
+/// starts has all of our files open at first, too.
+pub(crate) fn without_forks<R>(work: impl FnOnce() -> R) -> R {
+    let _forks = FORKS.write().unwrap_or_else(PoisonError::into_inner);
+    work()
+}
+
 fn ip(arguments: &str) -> String {
+    let _forks = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new("ip")
         .args(arguments.split(' '))
         .output()

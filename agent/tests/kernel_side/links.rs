@@ -7,7 +7,7 @@ use waysteer::kernel::cgroup;
 use waysteer::kernel::load::LoadOptions;
 use waysteer::kernel::object::Object;
 
-use crate::bed::{Bed, Namespace};
+use crate::bed::{Bed, Namespace, without_forks};
 use crate::{load, needs_root};
 
 const HOOKS: [(&str, TcAttachType); 4] = [
@@ -80,7 +80,7 @@ fn programs_come_first_and_go_without_a_trace() {
     assert_eq!(programs, expected);
     assert!(links.verify(&bed.pod.netns).expect("a look").is_empty());
     assert_eq!(links.devices().collect::<Vec<_>>(), ["eth0"]);
-    drop(links);
+    without_forks(|| drop(links));
     assert_eq!(attached(&bed.pod), before);
     // And again, with the same programs.
     loaded
@@ -145,10 +145,8 @@ fn a_missing_device_leaves_nothing_attached() {
     let mut absent = network.devices[0].clone();
     absent.name = "eth9".to_owned();
     network.devices.push(absent);
-    let error = loaded
-        .programs
-        .attach_pod(&bed.pod.netns, &network)
-        .expect_err("no eth9");
+    let attach = || loaded.programs.attach_pod(&bed.pod.netns, &network);
+    let error = without_forks(attach).expect_err("no eth9");
     assert!(error.to_string().contains("eth9"), "{error}");
     assert_eq!(attached(&bed.pod), before);
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Socket, Type};
 use waysteer::kernel::listeners::{NoListener, NoListenerReason, PORTS, missing};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, without_forks};
 use crate::needs_root;
 
 const TUNNEL_MARK: u32 = 0x539;
@@ -39,11 +39,11 @@ fn a_port_without_the_tunnel_is_missing() {
     );
     let second = bed.pod.run(|| listen(v6, PORTS[0], TUNNEL_MARK));
     let [first, rest @ ..] = sockets;
-    drop(first);
+    without_forks(|| drop(first));
     assert_eq!(state(), [], "another tunnel has the port");
-    drop(second);
+    without_forks(|| drop(second));
     assert_eq!(state(), [all[0]]);
-    drop(rest);
+    without_forks(|| drop(rest));
     assert_eq!(state(), all);
 
     let _mine = bed.pod.run(|| listen(v4, PORTS[1], 0));
