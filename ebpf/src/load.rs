@@ -11,8 +11,9 @@ use waysteer_common::abi::key::TupleKey;
 use waysteer_common::addr::Address;
 use waysteer_common::packet::{self, Packet, Parsed, Segment};
 
-use crate::{settings, steer};
+use crate::settings;
 
+const ETHERNET_HEADER: usize = 14;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 
@@ -71,6 +72,33 @@ impl Skb {
         }
         // SAFETY: the helper has filled all of the buffer.
         Some(unsafe { bytes.assume_init() })
+    }
+
+    /// Whether there is an Ethernet header in front of the network header; only at ingress hooks, for
+    /// which the kernel adds the link-layer header to what it has received. False also where that is
+    /// not known, as in a test run.
+    #[inline(always)]
+    pub(crate) fn has_ethernet(&self) -> bool {
+        // SAFETY: the verifier rewrites loads from the context it passed.
+        let with_header = unsafe { (*self.0).len };
+        // SAFETY: as above.
+        let received = unsafe { (*self.0).wire_len };
+        with_header.wrapping_sub(received) == ETHERNET_HEADER as u32
+    }
+
+    /// The first `N` bytes behind an Ethernet header, in place: a helper takes several times as long.
+    /// `None` where they are not in one piece. Only where there is such a header, as on `lo`.
+    #[inline(always)]
+    pub(crate) fn behind_ethernet<const N: usize>(&self) -> Option<&[u8; N]> {
+        // SAFETY: the verifier rewrites loads from the context it passed.
+        let data = unsafe { (*self.0).data } as usize;
+        // SAFETY: as above.
+        let end = unsafe { (*self.0).data_end } as usize;
+        if data + ETHERNET_HEADER + N > end {
+            return None;
+        }
+        // SAFETY: the packet has these bytes, which the verifier has seen, and stays where it is.
+        Some(unsafe { &*((data + ETHERNET_HEADER) as *const [u8; N]) })
     }
 
     #[inline(always)]
@@ -219,11 +247,18 @@ pub(crate) fn receiving_device(socket: *mut bpf_sock) -> Option<u32> {
     (device != 0).then_some(device)
 }
 
-/// The same of a socket that sends and is of the plainest kind: TCP, without our mark, and with nothing
-/// that any program has stored with it; 0 where it has heard nothing yet. `None` where it is of another
-/// kind, or that is not known.
+/// What a TCP socket says of itself, by one helper: each takes longer than all that is done here.
+pub(crate) struct Inner {
+    /// The kernel's pointer to what programs have stored with it.
+    pub(crate) storage: u64,
+    pub(crate) mark: u32,
+    /// As [`receiving_device`]; 0 where it has heard nothing yet.
+    pub(crate) receiving_device: u32,
+}
+
+/// `None` where it is no TCP socket, or where the kernel keeps these is not known.
 #[inline(always)]
-pub(crate) fn receiving_device_of_plain(socket: *mut bpf_sock) -> Option<u32> {
+pub(crate) fn inner(socket: *mut bpf_sock) -> Option<Inner> {
     let (device, storage, mark) = (
         settings::socket_receiving_device(),
         settings::socket_storage(),
@@ -242,8 +277,12 @@ pub(crate) fn receiving_device_of_plain(socket: *mut bpf_sock) -> Option<u32> {
     // SAFETY: as above.
     let mark = unsafe { field::<u32>(socket, mark) };
     // SAFETY: as above.
-    let device = unsafe { field::<u32>(socket, device) };
-    (storage == 0 && !steer::marked_for_tunnel(mark)).then_some(device)
+    let receiving_device = unsafe { field::<u32>(socket, device) };
+    Some(Inner {
+        storage,
+        mark,
+        receiving_device,
+    })
 }
 
 /// What a structure of the kernel's holds at an offset; zero where the pointer is not one.

@@ -12,8 +12,10 @@
     expect(internal_features, reason = "the only way to atomic operations")
 )]
 
+mod atomic;
 mod connections;
 mod load;
+mod local_flows;
 mod lookup;
 mod maps;
 mod programs;

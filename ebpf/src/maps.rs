@@ -16,9 +16,9 @@ use waysteer_common::abi::key::{
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::settings::SettingsValue;
 use waysteer_common::abi::value::{
-    ConnectionValue, DropsToldValue, EndpointSetValue, EndpointValue, LocalFlowValue,
-    PodAddressValue, PolicyValue, ServiceValue, SocketValue, SynCookiesValue, TrafficValue,
-    WorkloadValue,
+    ConnectionValue, DropsToldValue, EndpointSetValue, EndpointValue, LocalConnectionValue,
+    LocalFlowValue, PodAddressValue, PolicyValue, ServiceValue, SocketValue, SynCookiesValue,
+    TrafficValue, WorkloadValue,
 };
 use waysteer_common::verdict::{COUNTER_SLOTS, PacketAction, TRAFFIC_SLOTS};
 
@@ -78,6 +78,11 @@ pub(crate) static SOCKETS: SkStorage<SocketValue> = SkStorage::new();
 pub(crate) static CONNECTIONS: Array<ConnectionValue, 16_384> = Array::new();
 #[btf_map]
 pub(crate) static PACKET_FLOWS: LruHashMap<FlowKey, u8, 16_384> = LruHashMap::new();
+#[btf_map]
+pub(crate) static LOCAL_CONNECTIONS: Array<
+    LocalConnectionValue,
+    { LocalConnectionValue::SLOTS as usize },
+> = Array::new();
 #[btf_map]
 pub(crate) static LOCAL_FLOWS: LruHashMap<TupleKey, LocalFlowValue, 65_536> = LruHashMap::new();
 

@@ -1,7 +1,7 @@
 //! Counters and events: what the agent observes.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use waysteer_common::abi::event::{DropEvent, VerdictEvent};
 use waysteer_common::abi::key::TupleKey;
 use waysteer_common::abi::pod::PodKey;
@@ -18,6 +18,13 @@ use crate::maps::{COUNTERS, DROPS, DROPS_TOLD, EVENTS, PACKET_COUNTERS};
 pub(crate) fn now() -> u64 {
     // SAFETY: the helper takes no argument and has no precondition.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// The same to a tick or so, in less than half the time.
+#[inline(always)]
+pub(crate) fn coarse_now() -> u64 {
+    // SAFETY: the helper takes no argument and has no precondition.
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 /// Counts what a packet program did.

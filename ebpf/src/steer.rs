@@ -21,7 +21,9 @@ use waysteer_common::verdict::PacketAction;
 
 use crate::load::Skb;
 use crate::{report, settings};
-pub(crate) use plain::{continues_connection, is_tcp_to_elsewhere};
+pub(crate) use plain::{
+    Glance, continues_connection, glance, is_tcp_to_elsewhere, parse_behind_ethernet,
+};
 pub(crate) use reuse::end_time_wait;
 
 const SOL_SOCKET: i32 = 1;

@@ -101,6 +101,9 @@ fn inner_cargo(command: &str) -> Command {
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
+        // Clears and copies memory in words. Without it LLVM calls a function for that, which the
+        // programs bring along and which goes byte by byte.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
     ];
     let mut cargo = command::cargo([command, "-Z", "build-std=core", "--target", TARGET]);
     cargo

@@ -107,8 +107,8 @@ fn read(
         }
         DumpKind::Flows => {
             let (connections, packets) = (contents.connections()?, contents.packet_flows()?);
-            let local = contents.local_flows()?;
-            dump::flows(&connections, &packets, &local, names, filter, width)
+            let let_in = contents.let_in()?;
+            dump::flows(&connections, &packets, &let_in, names, filter, width)
         }
         DumpKind::Traffic => dump::traffic(&contents.pod_traffic()?, names, filter, width),
         DumpKind::Counters => {

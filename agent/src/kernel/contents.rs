@@ -13,8 +13,8 @@ use waysteer_common::abi::key::{
 use waysteer_common::abi::names::ABI_VERSION;
 use waysteer_common::abi::pod::{PodKey, PodValue};
 use waysteer_common::abi::value::{
-    ConnectionValue, EndpointSetValue, EndpointValue, LocalFlowValue, PodAddressValue, PolicyValue,
-    ServiceValue, VerdictValue, WorkloadValue,
+    ConnectionValue, EndpointSetValue, EndpointValue, LocalConnectionValue, LocalFlowValue,
+    PodAddressValue, PolicyValue, ServiceValue, VerdictValue, WorkloadValue,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -146,9 +146,22 @@ impl Contents {
         Ok(all)
     }
 
-    /// Connections that the other side lets in past its tunnel.
-    pub fn local_flows(&self) -> Entries<TupleKey, LocalFlowValue> {
-        self.hash("LOCAL_FLOWS")
+    /// Connections that the other side lets in past its tunnel, each with the map that says so.
+    pub fn let_in(&self) -> Entries<TupleKey, &'static str> {
+        let name = "LOCAL_FLOWS";
+        let flows: BTreeMap<TupleKey, LocalFlowValue> = self.hash(name)?;
+        let mut all: BTreeMap<_, _> = flows.into_keys().map(|tuple| (tuple, name)).collect();
+        let name = "LOCAL_CONNECTIONS";
+        let failed = |source| self.failed(name, source);
+        let map: Array<MapData, Wire<LocalConnectionValue>> =
+            self.map(name)?.try_into().map_err(failed)?;
+        for slot in map.iter() {
+            let Wire(slot) = slot.map_err(failed)?;
+            if slot.recorded_at != 0 && slot.recorded_at != LocalConnectionValue::BUSY {
+                all.insert(slot.tuple, name);
+            }
+        }
+        Ok(all)
     }
 
     /// Steered connections of senders that never called `connect()`.

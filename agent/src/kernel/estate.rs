@@ -24,10 +24,11 @@ use super::records::{RecordError, Records};
 /// `SOCKETS`, `CONNECTIONS` and `PACKET_FLOWS` keep packets of steered connections from leaving in
 /// plaintext. A version that changes one of these has to bring a way to convert it, or another
 /// witness, as since ABI 6 there is in the device by which a peer is heard.
-const INHERITED: [(&str, u32); 10] = [
+const INHERITED: [(&str, u32); 11] = [
     ("SOCKETS", 1),
     ("CONNECTIONS", 7),
     ("PACKET_FLOWS", 1),
+    ("LOCAL_CONNECTIONS", 7),
     ("LOCAL_FLOWS", 1),
     ("SYN_COOKIES", 5),
     ("COUNTERS", 1),

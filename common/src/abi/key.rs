@@ -114,7 +114,8 @@ wire! {
 }
 
 wire! {
-    /// Key of `LOCAL_FLOWS`: a connection that a pod's inbound side must let through untouched.
+    /// A connection as its initiator names it. Key of `LOCAL_FLOWS`: one that a pod's inbound side must
+    /// let through untouched.
     pub struct TupleKey {
         pub source: Address,
         pub destination: Address,
@@ -151,6 +152,17 @@ impl TupleKey {
             destination_port: self.source_port,
             padding: [0; 4],
         }
+    }
+
+    /// Equality without `memcmp`.
+    #[inline(always)]
+    pub fn same(&self, other: &Self) -> bool {
+        self.words() == other.words()
+    }
+
+    #[inline(always)]
+    pub(super) fn words(&self) -> [u64; 5] {
+        zerocopy::transmute!(*self)
     }
 
     #[inline(always)]

@@ -163,6 +163,34 @@ wire! {
 }
 
 wire! {
+    /// Value of `LOCAL_CONNECTIONS`: one to be let in. Its time is in the order of the machine.
+    pub struct LocalConnectionValue {
+        /// `bpf_ktime_get_ns` of `connect()`; 0 is nobody's, [`LocalConnectionValue::BUSY`] is being
+        /// written.
+        pub recorded_at: u64,
+        pub tuple: TupleKey,
+        pub padding: [u8; 16],
+    }
+}
+
+impl LocalConnectionValue {
+    /// No time.
+    pub const BUSY: u64 = u64::MAX;
+    pub const SLOTS: u32 = 16_384;
+
+    /// Where a connection's is.
+    #[inline(always)]
+    pub fn slot(tuple: &TupleKey) -> u32 {
+        let mut hash = 0_u64;
+        for word in tuple.words() {
+            hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash ^= hash >> 32;
+        }
+        hash as u32 % Self::SLOTS
+    }
+}
+
+wire! {
     /// A verdict as it stands in `CONNECTIONS` and with a socket, and is read by the tunnel.
     pub struct VerdictValue {
         /// [`crate::verdict::Class`].

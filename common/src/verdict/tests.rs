@@ -48,3 +48,22 @@ fn sockets_have_slots_of_their_own_until_all_have_been_given() {
     assert_eq!(slots.len(), Slots::SLOTS as usize);
     assert!(slots.iter().all(|slot| *slot < Slots::SLOTS));
 }
+
+#[test]
+fn connections_are_spread_over_the_slots() {
+    use crate::abi::key::TupleKey;
+    use crate::abi::value::LocalConnectionValue as Slots;
+    // What one pod dials of another, and many of one.
+    let tuples = (0..4_096_u16)
+        .map(|port| (1, 32_768 + port))
+        .chain((0..=255).map(|pod| (pod, 40_000)));
+    let slots: std::collections::BTreeSet<u32> = tuples
+        .map(|(pod, port)| {
+            let [source, destination] = [pod, 9].map(|last| Address::from_v4([10, 1, 1, last]));
+            Slots::slot(&TupleKey::new(source, port, destination, 8080))
+        })
+        .collect();
+    // By chance it would be 3,750.
+    assert!(slots.len() > 3_600, "{}", slots.len());
+    assert!(slots.iter().all(|slot| *slot < Slots::SLOTS));
+}

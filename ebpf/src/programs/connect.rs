@@ -165,13 +165,16 @@ fn remember(
     netns: u64,
     verdict: &Verdict,
 ) -> bool {
-    // Of an attempt before this one.
-    maps::remove_socket_value(socket);
+    let is_new =
+        load::inner(socket).is_some_and(|inner| inner.storage == 0 && inner.receiving_device == 0);
+    if !is_new {
+        // Of an attempt before this one.
+        maps::remove_socket_value(socket);
+    }
+    let is_misleading = || verdict.steer && !is_new && load::receiving_device(socket).is_some();
     // SAFETY: the helper accepts the context of this program type.
     let cookie = unsafe { bpf_get_socket_cookie(context.cast()) };
-    if !(verdict.steer && load::receiving_device(socket).is_some())
-        && connections::begin(cookie, now, netns, verdict)
-    {
+    if !is_misleading() && connections::begin(cookie, now, netns, verdict) {
         return true;
     }
     if let Some(slot) = connections::find(cookie) {

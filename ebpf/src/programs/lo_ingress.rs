@@ -9,7 +9,7 @@ use waysteer_common::verdict::{Hook, PacketAction};
 
 use super::{tcx_code, told};
 use crate::load::Skb;
-use crate::steer::{self, Action, Owner};
+use crate::steer::{self, Action, Glance, Owner};
 
 #[classifier]
 pub fn lo_ingress(context: TcContext) -> i32 {
@@ -18,8 +18,9 @@ pub fn lo_ingress(context: TcContext) -> i32 {
 
 #[inline(always)]
 fn lo(skb: Skb) -> Action {
-    match skb.mark() & MARK_MASK {
-        STEER_MARK | TUNNEL_MARK if is_plain(skb) => Action::Next,
+    let mark = skb.mark();
+    match mark & MARK_MASK {
+        STEER_MARK | TUNNEL_MARK if is_done(skb, mark) => Action::Next,
         STEER_MARK | TUNNEL_MARK => {
             let mut segment = Segment::default();
             let action = marked(skb, &mut segment);
@@ -35,36 +36,51 @@ fn lo(skb: Skb) -> Action {
 }
 
 /// Does what is to be done about a packet in its plainest shape, of a connection that exists or of
-/// the tunnel; false where it is something else. A function of its own: the verifier forgets on
-/// which of its ways it came to an answer.
+/// the tunnel; false where it is something else.
+#[inline(always)]
+fn is_done(skb: Skb, mark: u32) -> bool {
+    if mark & MARK_MASK == TUNNEL_MARK {
+        let is_done = steer::is_tcp_to_elsewhere(skb);
+        if is_done {
+            to_application(skb, mark);
+        }
+        return is_done;
+    }
+    steer::accept_packet_type(skb);
+    match steer::glance(skb) {
+        Glance::Continues => true,
+        Glance::Opens => false,
+        Glance::Unclear => continues_connection(skb),
+    }
+}
+
 #[inline(never)]
-fn is_plain(skb: Skb) -> bool {
-    let mark = skb.mark();
-    if mark & MARK_MASK != TUNNEL_MARK {
-        steer::accept_packet_type(skb);
-        return steer::continues_connection(skb);
-    }
-    let is_plain = steer::is_tcp_to_elsewhere(skb);
-    if is_plain {
-        steer::set_packet_mark(skb, steer::with_mark(mark, RETURN_MARK));
-    }
-    is_plain
+fn continues_connection(skb: Skb) -> bool {
+    steer::continues_connection(skb)
+}
+
+/// The tunnel dials the application from the client's address. The application's socket inherits
+/// the packet's mark (`tcp_fwmark_accept`), so its answers are routed back to `lo`.
+#[inline(always)]
+fn to_application(skb: Skb, mark: u32) {
+    steer::set_packet_mark(skb, steer::with_mark(mark, RETURN_MARK));
 }
 
 #[inline(always)]
 fn marked(skb: Skb, segment: &mut Segment) -> Action {
-    let parsed = skb.parse(segment);
+    let parsed = steer::parse_behind_ethernet(skb, segment);
+    // Read again: the verifier need not follow each mark through all that comes after.
     let mark = skb.mark();
     if mark & MARK_MASK == TUNNEL_MARK {
-        return from_tunnel(skb, mark, parsed, segment);
+        if matches!(parsed, Parsed::Tcp) && !segment.tuple.destination.is_loopback() {
+            to_application(skb, mark);
+        }
+        return Action::Next;
     }
     match parsed {
         // `lo` knows nothing of VLANs; the tag is the application's own doing.
         Parsed::Tcp | Parsed::Tagged => steered(skb, segment),
-        Parsed::FirstFragment => {
-            steer::accept_packet_type(skb);
-            steer::pass_or_drop_fragment(skb, &segment.tuple)
-        }
+        Parsed::FirstFragment => steer::pass_or_drop_fragment(skb, &segment.tuple),
         // Harmless without its first.
         Parsed::LaterFragment => Action::Next,
         // The mark is only ever set on TCP; what else carries it was marked by the application.
@@ -75,7 +91,6 @@ fn marked(skb: Skb, segment: &mut Segment) -> Action {
 
 #[inline(always)]
 fn steered(skb: Skb, segment: &Segment) -> Action {
-    steer::accept_packet_type(skb);
     match steer::owner(skb, &segment.tuple) {
         Owner::Connection => return Action::Next,
         Owner::TimeWait(_) if !segment.is_syn() => return Action::Next,
@@ -97,22 +112,4 @@ fn to_outbound_listener(skb: Skb, segment: &Segment) -> Action {
         PacketAction::OutboundAssigned,
         PacketAction::OutboundHeld,
     )
-}
-
-/// The tunnel dials the application from the client's address. The application's socket inherits
-/// the packet's mark (`tcp_fwmark_accept`), so its answers are routed back to `lo`.
-#[inline(always)]
-fn from_tunnel(skb: Skb, mark: u32, parsed: Parsed, segment: &Segment) -> Action {
-    match parsed {
-        Parsed::Tcp if !segment.tuple.destination.is_loopback() => {
-            steer::set_packet_mark(skb, steer::with_mark(mark, RETURN_MARK));
-        }
-        Parsed::Tcp
-        | Parsed::FirstFragment
-        | Parsed::Tagged
-        | Parsed::LaterFragment
-        | Parsed::Other
-        | Parsed::Unreadable => {}
-    }
-    Action::Next
 }

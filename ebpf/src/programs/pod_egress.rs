@@ -14,11 +14,12 @@ use waysteer_common::packet::{Parsed, Segment};
 use waysteer_common::verdict::{Hook, PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
-use super::{sockops, tcx_code, told};
+use super::{tcx_code, told};
 use crate::connections;
 use crate::load::{self, Skb};
+use crate::local_flows;
 use crate::lookup;
-use crate::maps::{self, LOCAL_FLOWS, PACKET_FLOWS};
+use crate::maps::{self, PACKET_FLOWS};
 use crate::report;
 use crate::steer::{self, Action};
 
@@ -127,9 +128,15 @@ fn sender(skb: Skb) -> Sender {
     }
 }
 
+/// Of the plainest kind of socket: TCP, without our mark, and with nothing that any program has stored
+/// with it. `None` where it is of another kind, or about to connect without a verdict.
 #[inline(always)]
 fn plain_sender(skb: Skb, socket: *mut bpf_sock) -> Option<Sender> {
-    let device = load::receiving_device_of_plain(socket)?;
+    let inner = load::inner(socket)?;
+    if inner.storage != 0 || steer::marked_for_tunnel(inner.mark) {
+        return None;
+    }
+    let device = inner.receiving_device;
     // SAFETY: the caller has seen that it is not null.
     let is_connecting = unsafe { (*socket).state } == BPF_TCP_SYN_SENT;
     if !is_connecting && device != 0 && device != steer::LOOPBACK_INDEX {
@@ -254,14 +261,15 @@ fn continues_unjudged(segment: &Segment) -> bool {
     // to connections that were let in, go back the way they came.
     !segment.is_rst()
         && tuple.source_port.get() != HBONE_PORT
-        && LOCAL_FLOWS.get_ptr(tuple.reversed()).is_none()
+        && !local_flows::is_known(&tuple.reversed())
 }
 
 #[inline(always)]
 fn let_go(segment: &Segment, verdict: &Verdict) -> Action {
     // Later packets need not be let in.
     if verdict.reason == Reason::LocalBypass && segment.is_syn() {
-        sockops::let_in(&segment.tuple, PacketAction::LocalFlowRecorded);
+        let recorded = PacketAction::LocalFlowRecorded;
+        local_flows::record(&segment.tuple, report::now(), recorded);
     }
     Action::Next
 }

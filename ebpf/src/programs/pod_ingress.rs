@@ -3,16 +3,14 @@
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use waysteer_common::abi::key::TupleKey;
-use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT, LOCAL_FLOW_TTL_NS};
+use waysteer_common::abi::names::{HBONE_PORT, INBOUND_PLAINTEXT_PORT};
 use waysteer_common::packet::{Parsed, Segment};
 use waysteer_common::verdict::{Hook, PacketAction};
 
 use super::{tcx_code, told};
 use crate::load::Skb;
-use crate::maps::LOCAL_FLOWS;
-use crate::report;
-use crate::steer::{self, Action, Owner};
+use crate::steer::{self, Action, Glance, Owner};
+use crate::{local_flows, report};
 
 #[classifier]
 pub fn pod_ingress(context: TcContext) -> i32 {
@@ -26,8 +24,14 @@ fn ingress(skb: Skb) -> Action {
         report::action(PacketAction::VlanPassed);
         return Action::Next;
     }
-    if continues_connection(skb) {
-        return Action::Next;
+    let continues = match skb.has_ethernet() {
+        true => steer::glance(skb),
+        false => Glance::Unclear,
+    };
+    match continues {
+        Glance::Continues => return Action::Next,
+        Glance::Unclear if continues_connection(skb) => return Action::Next,
+        Glance::Unclear | Glance::Opens => {}
     }
     let mut segment = Segment::default();
     let action = judge(skb, &mut segment);
@@ -58,16 +62,16 @@ fn judge(skb: Skb, segment: &mut Segment) -> Action {
     if segment.tuple.destination_port.get() == HBONE_PORT {
         return hbone(skb, segment);
     }
+    // Under SYN cookies it is not only the SYN that has no socket.
+    if local_flows::lets_in(&segment.tuple) {
+        report::action(PacketAction::ExemptPassed);
+        return Action::Next;
+    }
     match steer::owner(skb, &segment.tuple) {
         Owner::Connection => return Action::Next,
         Owner::TimeWait(_) if !segment.is_syn() => return Action::Next,
-        Owner::TimeWait(_) if is_exempt(&segment.tuple) => return Action::Next,
         Owner::TimeWait(expected) => {
             return steer::end_time_wait(skb, segment.offset, segment.flags, expected);
-        }
-        Owner::None if is_exempt(&segment.tuple) => {
-            report::action(PacketAction::ExemptPassed);
-            return Action::Next;
         }
         Owner::None => {}
     }
@@ -87,7 +91,7 @@ fn hbone(skb: Skb, segment: &Segment) -> Action {
 
 #[inline(always)]
 fn first_fragment(skb: Skb, segment: &Segment) -> Action {
-    if segment.tuple.destination_port.get() == HBONE_PORT || is_exempt(&segment.tuple) {
+    if segment.tuple.destination_port.get() == HBONE_PORT || local_flows::lets_in(&segment.tuple) {
         return Action::Next;
     }
     steer::pass_or_drop_fragment(skb, &segment.tuple)
@@ -102,16 +106,4 @@ fn to_plaintext_listener(skb: Skb, segment: &Segment) -> Action {
         PacketAction::InboundAssigned,
         PacketAction::InboundHeld,
     )
-}
-
-/// Whether `sockops` has recorded this connection at its source. The entry is not taken away: the
-/// SYN may be sent again.
-#[inline(always)]
-fn is_exempt(tuple: &TupleKey) -> bool {
-    let Some(value) = LOCAL_FLOWS.get_ptr(tuple) else {
-        return false;
-    };
-    // SAFETY: the verifier has seen the null check; the value stays allocated while we run.
-    let recorded_at = unsafe { (*value).recorded_at };
-    report::now().wrapping_sub(recorded_at.get()) < LOCAL_FLOW_TTL_NS
 }

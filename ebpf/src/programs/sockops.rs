@@ -13,12 +13,11 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros;
 use aya_ebpf::programs::SockOpsContext;
 use waysteer_common::abi::key::{TrafficKey, TupleKey};
-use waysteer_common::abi::value::{ConnectionValue, LocalFlowValue, SocketValue};
+use waysteer_common::abi::value::{ConnectionValue, SocketValue};
 use waysteer_common::verdict::{PacketAction, Reason, Verdict};
 use zerocopy::network_endian::U64;
 
-use crate::maps::LOCAL_FLOWS;
-use crate::{connections, load, lookup, maps, report, steer};
+use crate::{connections, load, local_flows, lookup, maps, report, steer};
 
 #[macros::sock_ops]
 pub fn sock_ops(context: SockOpsContext) -> u32 {
@@ -41,11 +40,17 @@ fn connecting(ops: *mut bpf_sock_ops) {
     if socket.is_null() || tuple.destination.is_loopback() {
         return;
     }
-    let Some(Begun { traffic, reason }) = begun(ops, socket, &tuple) else {
+    let Some(Begun {
+        traffic,
+        reason,
+        begun_at,
+        has_slot,
+    }) = begun(ops, socket, &tuple)
+    else {
         return unjudged(ops, socket, &tuple);
     };
     if Reason::is_local_bypass(reason) {
-        local_bypass(traffic.source.get(), &tuple);
+        local_bypass(traffic.source.get(), &tuple, begun_at, has_slot);
     }
     traffic::opened(&traffic);
     // SAFETY: the helper accepts the context of this program type.
@@ -56,6 +61,9 @@ fn connecting(ops: *mut bpf_sock_ops) {
 struct Begun {
     traffic: TrafficKey,
     reason: u8,
+    begun_at: u64,
+    /// Of `CONNECTIONS`, which knows its tuple when it ends.
+    has_slot: bool,
 }
 
 /// What `connect()` has decided, to which is added what is known now.
@@ -64,10 +72,17 @@ fn begun(ops: *mut bpf_sock_ops, socket: *mut bpf_sock, tuple: &TupleKey) -> Opt
     if let Some(slot) = connections::find(cookie(ops)) {
         connections::open(slot, tuple);
         // SAFETY: `find` gives a whole value.
-        let ConnectionValue { netns, verdict, .. } = unsafe { &*slot };
+        let ConnectionValue {
+            begun_at,
+            netns,
+            verdict,
+            ..
+        } = unsafe { &*slot };
         return Some(Begun {
             traffic: TrafficKey::of(netns.get(), verdict),
             reason: verdict.reason,
+            begun_at: *begun_at,
+            has_slot: true,
         });
     }
     let value = maps::socket_value(socket);
@@ -76,10 +91,13 @@ fn begun(ops: *mut bpf_sock_ops, socket: *mut bpf_sock, tuple: &TupleKey) -> Opt
     }
     // SAFETY: the verifier has seen the null check.
     let SocketValue { begun_at, verdict } = unsafe { &mut *value };
-    *begun_at = U64::new(report::now());
+    let now = report::now();
+    *begun_at = U64::new(now);
     Some(Begun {
         traffic: TrafficKey::of(netns(ops), verdict),
         reason: verdict.reason,
+        begun_at: now,
+        has_slot: false,
     })
 }
 
@@ -122,31 +140,22 @@ fn host_to_pod(netns: u64, tuple: &TupleKey) {
     if lookup::settings().host_netns.get() == netns
         && lookup::pod_address(tuple.destination).is_some()
     {
-        let_in(tuple, PacketAction::HostFlowRecorded);
+        local_flows::record(tuple, report::now(), PacketAction::HostFlowRecorded);
     }
 }
 
 /// A pod dials its neighbour, who was told what policies say of the addresses that are known as the
 /// pod's.
 #[inline(always)]
-fn local_bypass(netns: u64, tuple: &TupleKey) {
-    if lookup::pod_address(tuple.source) == Some(netns) {
-        let_in(tuple, PacketAction::LocalFlowRecorded);
-    } else {
+fn local_bypass(netns: u64, tuple: &TupleKey, now: u64, has_slot: bool) {
+    let recorded = PacketAction::LocalFlowRecorded;
+    if lookup::pod_address(tuple.source) != Some(netns) {
         report::action(PacketAction::LocalFlowRefused);
+    } else if has_slot {
+        local_flows::begin(tuple, now, recorded);
+    } else {
+        local_flows::record(tuple, now, recorded);
     }
-}
-
-/// Tells the destination's `pod_ingress` not to capture this connection.
-#[inline(always)]
-pub(super) fn let_in(tuple: &TupleKey, recorded: PacketAction) {
-    let value = LocalFlowValue {
-        recorded_at: U64::new(report::now()),
-    };
-    report::action(match LOCAL_FLOWS.insert(tuple, value, 0) {
-        Ok(()) => recorded,
-        Err(_) => PacketAction::RecordFailed,
-    });
 }
 
 #[inline(always)]
@@ -179,6 +188,7 @@ fn ended(ops: *mut bpf_sock_ops) -> Option<Ended> {
             is_open,
             netns,
             verdict,
+            tuple,
             ..
         } = unsafe { &*slot };
         let ended = Ended {
@@ -187,6 +197,9 @@ fn ended(ops: *mut bpf_sock_ops) -> Option<Ended> {
         };
         // Of an attempt that came to nothing, or of a connection.
         let is_counted = *is_open != 0;
+        if is_counted && Reason::is_local_bypass(verdict.reason) {
+            local_flows::end(tuple);
+        }
         connections::end(slot);
         return is_counted.then_some(ended);
     }

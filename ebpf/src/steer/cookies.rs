@@ -3,7 +3,7 @@
 //! listener of ours gives cookies, what is not a SYN needs no help.
 
 use aya_ebpf::bindings::bpf_sock;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use waysteer_common::abi::value::SynCookiesValue;
 
 use crate::maps::SYN_COOKIES;
@@ -20,8 +20,7 @@ pub(super) fn may_be_out() -> bool {
     };
     // SAFETY: the verifier has seen the null check, and an aligned word is read in one piece.
     let until = unsafe { until.read_volatile() };
-    // SAFETY: the helper takes no argument and has no precondition.
-    until != 0 && unsafe { bpf_ktime_get_coarse_ns() } < until
+    until != 0 && report::coarse_now() < until
 }
 
 /// Tells what comes later that this listener, who gets a packet now, may answer with a cookie.

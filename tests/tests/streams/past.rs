@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use socket2::SockRef;
 use waysteer::kernel::contents::Contents;
-use waysteer_common::abi::value::ConnectionValue;
+use waysteer_common::abi::value::{ConnectionValue, LocalConnectionValue};
 use waysteer_tests::bed::{Bed, Options};
 use waysteer_tests::dial::{Dial, disconnect};
 use waysteer_tests::peers::{Server, Service};
@@ -59,8 +59,28 @@ fn fill(bed: &Bed, map: &Path, lines: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) 
     Ok(())
 }
 
+/// Which maps let connections in past the tunnel, once for each.
+fn let_in(bed: &Bed) -> Result<Vec<&'static str>> {
+    let generation = look::generation(bed)?;
+    let root = generation.parent().context("a generation is in a root")?;
+    Ok(Contents::open(root)?.let_in()?.into_values().collect())
+}
+
+/// From now on every slot for those that are let in is somebody else's.
+fn take_all_let_in(bed: &Bed) -> Result<()> {
+    let taken = LocalConnectionValue {
+        // It will be long before that is long ago.
+        recorded_at: u64::MAX / 2,
+        ..LocalConnectionValue::default()
+    };
+    let slot = |slot: u32| (slot.to_ne_bytes().to_vec(), taken.as_bytes().to_vec());
+    let map = map(bed, "LOCAL_CONNECTIONS")?;
+    fill(bed, &map, (0..LocalConnectionValue::SLOTS).map(slot))
+}
+
 /// From now on every slot is somebody else's.
 fn take_all(bed: &Bed) -> Result<()> {
+    take_all_let_in(bed)?;
     let taken = ConnectionValue {
         // No socket has it.
         cookie: ConnectionValue::BUSY - 1,
@@ -200,22 +220,35 @@ fn a_verdict_a_connection_whoever_ends_it() -> Result<()> {
 #[test]
 fn a_bypass_to_a_neighbour_is_let_in_once() -> Result<()> {
     let bed = Bed::new(&Options::default())?;
-    let let_in = || {
+    let recorded = || {
         let action = [("action", "local_flow_recorded")];
         bed.metric("waysteer_packet_actions", &action)
     };
     let to = SocketAddr::new(bed.address("server", false), PORT);
     let listener = bed.pod("server").netns.run(|| TcpListener::bind(to))?;
-    let before = let_in()?;
+    let before = recorded()?;
     let client = Dial::new().connect(&bed.pod("client").netns, to)?;
     let (mut server, _) = listener.accept()?;
+    let found = let_in(&bed)?;
+    ensure!(found == ["LOCAL_CONNECTIONS"], "while it lasts: {found:?}");
     drop(client);
     ensure!(server.read(&mut [0])? == 0);
     // Until its end is acknowledged, which may take as long as acknowledgements are delayed.
     std::thread::sleep(Duration::from_millis(200));
     drop(server);
-    let now = let_in()?;
+    let now = recorded()?;
     ensure!(now == before + 1, "{before}, then {now}");
+    wait_until(PATIENCE, "nothing is let in any more", || {
+        let_in(&bed).is_ok_and(|left| left.is_empty())
+    })?;
+
+    // Where its slot is another one's.
+    take_all_let_in(&bed)?;
+    let _client = Dial::new().connect(&bed.pod("client").netns, to)?;
+    listener.accept()?;
+    let found = let_in(&bed)?;
+    ensure!(found.contains(&"LOCAL_FLOWS"), "{found:?}");
+    ensure!(recorded()? == now + 1, "{now}, then more than one");
     Ok(())
 }
 

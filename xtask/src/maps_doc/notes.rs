@@ -88,8 +88,13 @@ pub(super) const NOTES: &[Note] = &[
         "judged again with the next packet; a lone reset passes",
     ),
     note(
+        "LOCAL_CONNECTIONS",
+        "bypassing neighbours' connections, which `pod_ingress` must let in, until they are closed",
+        "in `LOCAL_FLOWS`",
+    ),
+    note(
         "LOCAL_FLOWS",
-        "connections that `pod_ingress` must let in: probes of the host, bypassing neighbours",
+        "others that `pod_ingress` must let in: probes of the host, and what has no slot in `LOCAL_CONNECTIONS`",
         "the connection reaches the tunnel's 15006 like any other",
     ),
     note(

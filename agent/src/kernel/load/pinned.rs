@@ -2,7 +2,7 @@
 
 /// The maps that are pinned, and so outlive the process: all that the programs share with an agent
 /// but its log.
-pub(in crate::kernel) const PINNED_MAPS: [&str; 25] = [
+pub(in crate::kernel) const PINNED_MAPS: [&str; 26] = [
     "SETTINGS",
     "PODS",
     "POD_ADDRESSES",
@@ -18,6 +18,7 @@ pub(in crate::kernel) const PINNED_MAPS: [&str; 25] = [
     "SOCKETS",
     "CONNECTIONS",
     "PACKET_FLOWS",
+    "LOCAL_CONNECTIONS",
     "LOCAL_FLOWS",
     "SYN_COOKIES",
     "COUNTERS",

@@ -1,11 +1,11 @@
-//! `CONNECTIONS`, `PACKET_FLOWS` and `LOCAL_FLOWS`: the connections that the kernel remembers.
+//! The connections that the kernel remembers, of every map that has some.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Serialize;
 use waysteer_common::abi::key::{FlowKey, TupleKey};
-use waysteer_common::abi::value::{LocalFlowValue, VerdictValue};
+use waysteer_common::abi::value::VerdictValue;
 use waysteer_common::verdict::{Class, Reason, Verdict};
 
 use super::{Dump, Facts, Filter, Row, name_or_id};
@@ -36,7 +36,7 @@ struct Flow {
 pub fn flows(
     connections: &BTreeMap<FlowKey, VerdictValue>,
     packets: &BTreeMap<FlowKey, u8>,
-    local: &BTreeMap<TupleKey, LocalFlowValue>,
+    let_in: &BTreeMap<TupleKey, &'static str>,
     names: &Names,
     filter: &Filter,
     width: Option<usize>,
@@ -49,13 +49,13 @@ pub fn flows(
     // Those that have a verdict too stand above.
     let raw = packets.keys().filter(|key| !connections.contains_key(key));
     let raw = raw.map(|key| Flow::of("PACKET_FLOWS", key, names));
-    let local = local.keys().map(|key| Flow {
+    let let_in = let_in.iter().map(|(key, map)| Flow {
         netns: None,
         pod: None,
         steered: false,
-        ..Flow::of("LOCAL_FLOWS", &key.in_netns(0), names)
+        ..Flow::of(map, &key.in_netns(0), names)
     });
-    Dump::of(judged.chain(raw).chain(local).collect(), filter, width)
+    Dump::of(judged.chain(raw).chain(let_in).collect(), filter, width)
 }
 
 impl Flow {

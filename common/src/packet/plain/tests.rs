@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::{
     HeadV4, HeadV6, TUPLE_V4, TUPLE_V6, flags_v4, flags_v6, goes_elsewhere_v4, goes_elsewhere_v6,
+    segment_v4, segment_v6,
 };
 use crate::packet::tests::Bytes;
 use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Parsed, Segment, parse};
@@ -37,6 +38,7 @@ proptest! {
         let (kind, segment) = parsed(&head, ETHERTYPE_IPV4);
         if let Some(flags) = flags_v4(&head) {
             prop_assert_eq!((kind, segment.flags, segment.offset), (Parsed::Tcp, flags, 20));
+            prop_assert_eq!(segment_v4(&head, flags), segment);
             let tuple = [
                 &segment.tuple.source.v4_octets()[..],
                 &segment.tuple.destination.v4_octets(),
@@ -62,6 +64,7 @@ proptest! {
         let (kind, segment) = parsed(&head, ETHERTYPE_IPV6);
         if let Some(flags) = flags_v6(&head) {
             prop_assert_eq!((kind, segment.flags, segment.offset), (Parsed::Tcp, flags, 40));
+            prop_assert_eq!(segment_v6(&head, flags), segment);
             let tuple = [
                 &segment.tuple.source.octets()[..],
                 &segment.tuple.destination.octets(),
