@@ -38,14 +38,18 @@ pub(crate) fn record(tuple: &TupleKey, now: u64, recorded: PacketAction) {
 /// Whether a packet may begin a connection that is to be let in. It stays so: a SYN may be sent again.
 #[inline(always)]
 pub(crate) fn lets_in(tuple: &TupleKey) -> bool {
-    let recorded_at = match recorded_at(tuple) {
-        Some(at) => at,
-        None => match LOCAL_FLOWS.get_ptr(tuple) {
-            // SAFETY: the verifier has seen the null check; the value stays allocated while we run.
-            Some(value) => unsafe { (*value).recorded_at.get() },
-            None => return false,
-        },
-    };
+    if recorded_at(tuple).is_some_and(is_recent) {
+        return true;
+    }
+    // Also where a slot still has an earlier connection of the same tuple, whose end nobody saw.
+    LOCAL_FLOWS.get_ptr(tuple).is_some_and(|value| {
+        // SAFETY: the verifier has seen the null check; the value stays allocated while we run.
+        is_recent(unsafe { (*value).recorded_at.get() })
+    })
+}
+
+#[inline(always)]
+fn is_recent(recorded_at: u64) -> bool {
     report::coarse_now() < recorded_at.wrapping_add(LOCAL_FLOW_TTL_NS)
 }
 

@@ -24,11 +24,11 @@ fn ingress(skb: Skb) -> Action {
         report::action(PacketAction::VlanPassed);
         return Action::Next;
     }
-    let continues = match skb.has_ethernet() {
+    let seen = match skb.has_ethernet() {
         true => steer::glance(skb),
         false => Glance::Unclear,
     };
-    match continues {
+    match seen {
         Glance::Continues => return Action::Next,
         Glance::Unclear if continues_connection(skb) => return Action::Next,
         Glance::Unclear | Glance::Opens => {}
