@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use socket2::SockRef;
+use waysteer::address::to_wire;
 use waysteer::kernel::contents::Contents;
+use waysteer_common::abi::key::TupleKey;
 use waysteer_common::abi::value::{ConnectionValue, LocalConnectionValue};
 use waysteer_tests::bed::{Bed, Options};
 use waysteer_tests::dial::{Dial, disconnect};
@@ -249,6 +251,34 @@ fn a_bypass_to_a_neighbour_is_let_in_once() -> Result<()> {
     let found = let_in(&bed)?;
     ensure!(found.contains(&"LOCAL_FLOWS"), "{found:?}");
     ensure!(recorded()? == now + 1, "{now}, then more than one");
+    Ok(())
+}
+
+/// Of an earlier connection between the same ports, whose end nobody saw.
+#[test]
+fn what_is_out_of_date_does_not_keep_a_bypass_out() -> Result<()> {
+    let bed = Bed::new(&Options::default())?;
+    let source = SocketAddr::new(bed.address("client", false), 40_000);
+    let to = SocketAddr::new(bed.address("server", false), PORT);
+    let _server = Server::start(&bed.pod("server").netns, "server", PORT, Service::Echo)?;
+    take_all(&bed)?;
+    let [from, target] = [source, to].map(|end| to_wire(end.ip()));
+    let tuple = TupleKey::new(from, source.port(), target, to.port());
+    let old = LocalConnectionValue {
+        recorded_at: 1,
+        tuple,
+        ..LocalConnectionValue::default()
+    };
+    let slot = LocalConnectionValue::slot(&tuple).to_ne_bytes().to_vec();
+    let map = map(&bed, "LOCAL_CONNECTIONS")?;
+    fill(&bed, &map, [(slot, old.as_bytes().to_vec())].into_iter())?;
+    let passed = || bed.metric("waysteer_packet_actions", &[("action", "exempt_passed")]);
+    let before = passed()?;
+    let connection = Dial::new()
+        .source(source)
+        .connect(&bed.pod("client").netns, to)?;
+    exchange_bytes(connection, Leave::First, 10)?;
+    ensure!(passed()? == before + 1, "the tunnel has taken it in");
     Ok(())
 }
 
